@@ -1,4 +1,5 @@
-/* Memory with one way out: everything allocated since the last reset goes at once. One thread. All-zero is valid and empty. */
+/* Memory with one way out: everything allocated since the last reset goes at once. One thread.
+ * All-zero is valid and empty. */
 #pragma once
 
 #include <stddef.h>

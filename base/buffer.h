@@ -1,5 +1,6 @@
-/* A growable array of bytes. All-zero is a valid empty buffer. Out of memory ends the process (bug_at): quotas, not malloc, bound memory.
- * What is appended must not lie inside the buffer itself: growing moves it. */
+/* A growable array of bytes. All-zero is a valid empty buffer. Out of memory ends the process
+ * (bug_at): quotas, not malloc, bound memory. What is appended must not lie inside the buffer
+ * itself: growing moves it. */
 #pragma once
 
 #include <stdarg.h>
@@ -21,7 +22,8 @@ static inline void buffer_clear(Buffer *buffer) {
 /* The slow path of buffer_reserve: room for `more` bytes, at least twice what was there. */
 char *buffer_grow(Buffer *buffer, size_t more);
 
-/* Makes room for `more` bytes behind size and returns where they go; the caller adds what it wrote to size. */
+/* Makes room for `more` bytes behind size and returns where they go; the caller adds what it wrote
+ * to size. */
 static inline char *buffer_reserve(Buffer *buffer, size_t more) {
     if (__builtin_expect(buffer->capacity - buffer->size < more || !buffer->data, 0)) return buffer_grow(buffer, more);
     return buffer->data + buffer->size;

@@ -1,4 +1,5 @@
-/* XXH3-64 (libxxhash, xxHash specification 0.1.1) of bytes: the checksum of every format on disk. Not for secrets. */
+/* XXH3-64 (libxxhash, xxHash specification 0.1.1) of bytes: the checksum of every format on disk.
+ * Not for secrets. */
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* Cleanup attributes: an object that leaves its scope is released, so that no early return can forget it. */
+/* Cleanup attributes: an object that leaves its scope is released, so that no early return can
+ * forget it. */
 #pragma once
 
 #include <stdlib.h>
@@ -7,7 +8,8 @@
 /* _cleanup_(fn) T x = …;   calls fn(&x) when x leaves its scope. */
 #define _cleanup_(function) __attribute__((cleanup(function)))
 
-/* Declares cleanup_NAME(T **p), which calls the NULL-safe FUNCTION on *p: for use with _cleanup_. */
+/* Declares cleanup_NAME(T **p), which calls the NULL-safe FUNCTION on *p: for use with
+ * _cleanup_. */
 #define DEFINE_CLEANUP(type, function)                                                                                                     \
     static inline void cleanup_##function(__typeof__(type) **pointer) {                                                                    \
         if (*pointer) function(*pointer);                                                                                                  \

@@ -38,7 +38,8 @@ void clock_format_utc(usec_t wall, char out[static 25]) {
     if (wall < least) wall = least;
     if (wall > most) wall = most;
 
-    /* Counted from 0000-03-01, so that the leap day is the last of its year; shifted by one cycle of 400 years to stay positive. */
+    /* Counted from 0000-03-01, so that the leap day is the last of its year; shifted by one cycle
+     * of 400 years to stay positive. */
     int64_t since = wall + (DAYS_TO_YEAR_0 + 146097 - 60) * USEC_DAY;
     int64_t day = since / USEC_DAY, in_day = since % USEC_DAY / USEC_MS;
     int64_t era = day / 146097, day_of_era = day % 146097;

@@ -23,8 +23,10 @@ struct Clock {
 /* The machine's clock; no state, any thread. */
 Clock *clock_system(void);
 
-/* "2006-01-02T15:04:05.000Z" (RFC 3339, UTC, milliseconds) into 25 bytes with its NUL; years 0..9999. */
+/* "2006-01-02T15:04:05.000Z" (RFC 3339, UTC, milliseconds) into 25 bytes with its NUL; years
+ * 0..9999. */
 void clock_format_utc(usec_t wall, char out[static 25]);
-/* An RFC 3339 date and time with its offset, "2006-01-02T15:04:05.000Z" or "…+02:00", into nanoseconds since 1970; further digits are cut off.
- * false: it is none, or not within 64 bits (1678..2261). */
+/* An RFC 3339 date and time with its offset, "2006-01-02T15:04:05.000Z" or "…+02:00", into
+ * nanoseconds since 1970; further digits are cut off. false: it is none, or not within 64 bits
+ * (1678..2261). */
 bool clock_parse(Span text, int64_t *ret_nsec);

@@ -1,5 +1,5 @@
-/* Reads what the buffer_put_… functions wrote. A read past the end sets `failed`, returns zeros and never touches memory beyond `end`:
- * read a whole record, then look at `failed` once. */
+/* Reads what the buffer_put_… functions wrote. A read past the end sets `failed`, returns zeros and
+ * never touches memory beyond `end`: read a whole record, then look at `failed` once. */
 #pragma once
 
 #include <stdbool.h>

@@ -43,7 +43,8 @@ static bool parse_number(Span text, uint64_t most, uint64_t *ret_number) {
     return true;
 }
 
-/* What stands before `separator` is cut off the front of `rest` and returned; all of it when there is none. */
+/* What stands before `separator` is cut off the front of `rest` and returned; all of it when there
+ * is none. */
 static Span cut(Span *rest, char separator, bool *ret_found) {
     const char *at = rest->size ? memchr(rest->data, separator, rest->size) : NULL;
     Span front = *rest;

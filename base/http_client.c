@@ -21,7 +21,8 @@ typedef struct Receiver {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* libcurl's own memory lives as long as the process: freed behind the last call, so that leak checkers see nothing. */
+/* libcurl's own memory lives as long as the process: freed behind the last call, so that leak
+ * checkers see nothing. */
 static void set_up(void) {
     check(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
     (void)atexit(curl_global_cleanup);
@@ -116,8 +117,8 @@ static void set_request(CURL *curl, const HttpClientRequest *request, struct cur
     check(curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.size > 0 ? request->body.data : "") == CURLE_OK);
 }
 
-/* OpenSSL writes without MSG_NOSIGNAL: a peer that goes away must not end the process. The signal is kept back for this thread, and taken if
- * it came. */
+/* OpenSSL writes without MSG_NOSIGNAL: a peer that goes away must not end the process. The signal
+ * is kept back for this thread, and taken if it came. */
 static CURLcode perform(CURL *curl) {
     sigset_t pipe, before, pending;
     (void)sigemptyset(&pipe);

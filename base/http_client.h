@@ -1,6 +1,7 @@
 /*
- * A blocking HTTP client for short exchanges: one request, one answer held in memory. On libcurl: HTTP/1.1 (RFC 9112) over TCP or TLS, with
- * the system's certificates. Follows no redirects, uses no proxy, and ignores the proxy variables of the environment. Any thread.
+ * A blocking HTTP client for short exchanges: one request, one answer held in memory. On libcurl:
+ * HTTP/1.1 (RFC 9112) over TCP or TLS, with the system's certificates. Follows no redirects, uses
+ * no proxy, and ignores the proxy variables of the environment. Any thread.
  */
 #pragma once
 

@@ -1,7 +1,8 @@
 /*
- * A hash with a key, for tables in memory that are filled with bytes of strangers: without the key nobody can choose names that stand on
- * one place of a table. Each step multiplies secret words by what comes in, 64 by 64 bits, and folds the 128 bits of the product. Not
- * for anything that is stored, shown or sent, which would tell of the key: base/checksum.h is for these.
+ * A hash with a key, for tables in memory that are filled with bytes of strangers: without the key
+ * nobody can choose names that stand on one place of a table. Each step multiplies secret words by
+ * what comes in, 64 by 64 bits, and folds the 128 bits of the product. Not for anything that is
+ * stored, shown or sent, which would tell of the key: base/checksum.h is for these.
  */
 #pragma once
 
@@ -15,7 +16,8 @@ typedef struct HashKey {
 
 /* That of this process: random, made at the first call. Any thread. */
 const HashKey *hash_key_of_process(void);
-/* For who counts instructions, which have to repeat: that of this process is not random. Before any hash. */
+/* For who counts instructions, which have to repeat: that of this process is not random. Before any
+ * hash. */
 void hash_key_fix(uint64_t seed);
 /* A key for tests, which want the same one each time. */
 HashKey hash_key_of_seed(uint64_t seed);
@@ -32,8 +34,9 @@ static inline uint64_t keyed_hash_join(const HashKey *key, uint64_t a, uint64_t 
 }
 
 /*
- * For who has loaded both ends of the bytes, in a few instructions: `head` and `tail` are the first and the last eight of them; of fewer
- * than eight bytes they hold all, and are a function of these and the size.
+ * For who has loaded both ends of the bytes, in a few instructions: `head` and `tail` are the first
+ * and the last eight of them; of fewer than eight bytes they hold all, and are a function of these
+ * and the size.
  */
 static inline uint64_t keyed_hash_of_ends(const HashKey *key, const char *data, size_t size, uint64_t head, uint64_t tail) {
     uint64_t hash = hash_fold(head ^ key->first, tail ^ key->last);

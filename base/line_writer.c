@@ -39,7 +39,7 @@ static void count_dropped(LineWriter *writer, uint64_t lines) {
     metrics_add(METRIC_LOG_LINES_DROPPED, lines);
 }
 
-/* ---- the thread ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 /* As many whole lines as fit, a part of one that is longer. */
 static void take_lines(const LineWriter *writer, Chunk *chunk) {
@@ -130,7 +130,7 @@ static void *run(void *context) {
     return NULL;
 }
 
-/* ---- from any thread ----------------------------------------------------------------------------------------------------------------- */
+/* ---- from any thread ------------------------------------------------------------------------- */
 
 int line_writer_start(LineWriter *writer, int fd, size_t (*note)(uint64_t dropped, char *out, size_t capacity), Error *error) {
     *writer = (LineWriter){.fd = fd, .note = note};

@@ -73,7 +73,8 @@ static size_t character_size(const unsigned char *at, size_t left) {
     return value < least[size] || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000) ? 0 : size;
 }
 
-/* Control characters (also the C1 ones, which some terminals obey) are escaped; bytes that are not UTF-8 become U+FFFD. */
+/* Control characters (also the C1 ones, which some terminals obey) are escaped; bytes that are not
+ * UTF-8 become U+FFFD. */
 static void append_escaped(Buffer *out, Span text, bool quoted) {
     const unsigned char *at = (const unsigned char *)text.data, *end = at + text.size;
     while (at < end) {

@@ -1,11 +1,13 @@
 /*
- * The program's log on stderr: one JSON object a line, or text on a terminal. Control characters are escaped, a line that repeats
- * (same file and line) is limited to 10 a second with a count of what was left out, told with
- * the next line of any place after that second. Messages are cut at 4 KB. errno is kept. Any thread. Never pass a secret.
+ * The program's log on stderr: one JSON object a line, or text on a terminal. Control characters
+ * are escaped, a line that repeats (same file and line) is limited to 10 a second with a count of
+ * what was left out, told with the next line of any place after that second. Messages are cut at 4
+ * KB. errno is kept. Any thread. Never pass a secret.
  *
- * Between log_start and log_stop a thread of its own writes, so that no other one waits for the reader of stderr: what a slow reader leaves
- * no room for is dropped, counted in a metric, and told in a line once the reader reads again (line_writer.h). Before and after, the caller writes:
- * that is for commands.
+ * Between log_start and log_stop a thread of its own writes, so that no other one waits for the
+ * reader of stderr: what a slow reader leaves no room for is dropped, counted in a metric, and told
+ * in a line once the reader reads again (line_writer.h). Before and after, the caller writes: that
+ * is for commands.
  */
 #pragma once
 

@@ -56,7 +56,8 @@ void mailbox_post(Mailbox *mailbox, Message *take_message) {
         mailbox->waiting = false;
         check(pthread_cond_signal(&mailbox->filled) == 0);
     }
-    /* Under the lock: whoever has taken the message may end what the hook wakes, and must find the hook done. */
+    /* Under the lock: whoever has taken the message may end what the hook wakes, and must find the
+     * hook done. */
     if (was_empty && mailbox->wake) mailbox->wake(mailbox->context);
     check(pthread_mutex_unlock(&mailbox->lock) == 0);
 }

@@ -137,7 +137,8 @@ static const MetricFamilyInfo families[FAMILY_COUNT_] = {
         {"sluice_bridge_rebalances_total", SCOPE_BRIDGE, "counter", "Assignments of partitions by the group since the start.", {"source"}},
 };
 
-/* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new thread counts on in its cells. */
+/* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new
+ * thread counts on in its cells. */
 typedef struct Cells Cells;
 struct Cells {
     alignas(64) _Atomic uint64_t values[METRIC_COUNT_]; /* owner writes, any thread reads */
@@ -208,7 +209,7 @@ void metrics_format(Buffer *out) {
     }
 }
 
-/* ---- families ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- families -------------------------------------------------------------------------------- */
 
 const MetricFamilyInfo *metrics_family(MetricFamily family) {
     check((unsigned)family < FAMILY_COUNT_ && families[family].name);

@@ -1,7 +1,8 @@
 /*
- * Counters, one cell a thread and metric, summed when read: counting never contends. And families of series, with or without labels, that are
- * read off what exists when somebody asks: a series ends with what it is about. Both are tables in metrics.c (name in Prometheus style, type,
- * labels, one-sentence help).
+ * Counters, one cell a thread and metric, summed when read: counting never contends. And families
+ * of series, with or without labels, that are read off what exists when somebody asks: a series
+ * ends with what it is about. Both are tables in metrics.c (name in Prometheus style, type, labels,
+ * one-sentence help).
  */
 #pragma once
 

@@ -30,7 +30,8 @@ void random_secret(char *out, size_t characters) {
             left = sizeof pool;
         }
         unsigned char byte = pool[--left];
-        /* 248 is the last multiple of 62: without the cut the first 8 characters would come more often. */
+        /* 248 is the last multiple of 62: without the cut the first 8 characters would come more
+         * often. */
         if (byte < 248) out[i++] = alphabet[byte % 62];
     }
     out[characters] = '\0';

@@ -1,6 +1,7 @@
 /*
- * Text: UTF-8 (RFC 3629, strictly), hexadecimal digits, percent-encoding (RFC 3986), trimming and copies; excerpts that are safe to show in
- * an error, and the names that were probably meant. Any thread.
+ * Text: UTF-8 (RFC 3629, strictly), hexadecimal digits, percent-encoding (RFC 3986), trimming and
+ * copies; excerpts that are safe to show in an error, and the names that were probably meant. Any
+ * thread.
  */
 #pragma once
 
@@ -12,7 +13,8 @@
 #include "base/buffer.h"
 #include "base/span.h"
 
-/* Size (2..4) of the well-formed UTF-8 sequence that begins at `p` with a byte >= 0x80; 0: not well-formed, or cut off by `end`. */
+/* Size (2..4) of the well-formed UTF-8 sequence that begins at `p` with a byte >= 0x80; 0: not
+ * well-formed, or cut off by `end`. */
 static inline size_t text_utf8_size(const char *p, const char *end) {
     const unsigned char *u = (const unsigned char *)p;
     size_t left = (size_t)(end - p);
@@ -34,7 +36,8 @@ static inline size_t text_utf8_size(const char *p, const char *end) {
 
 /* Offset of the first byte that is NUL or not well-formed UTF-8; text.size when it is all text. */
 size_t text_check(Span text);
-/* Decodes one character (RFC 3629, strictly) at `at` < `end`; its length in bytes, 0 when it is not UTF-8. */
+/* Decodes one character (RFC 3629, strictly) at `at` < `end`; its length in bytes, 0 when it is not
+ * UTF-8. */
 size_t text_decode(const char *at, const char *end, uint32_t *ret_character);
 /* UTF-8 throughout, without control characters (U+0000..1F, U+7F..9F). */
 bool text_is_plain(Span text);
@@ -44,10 +47,12 @@ bool text_is_utf8(Span text);
 size_t text_characters(Span text);
 
 #define TEXT_EXCERPT_SIZE 64
-/* The start of a text for an error message: control characters and bad bytes become '?', a longer one ends in "...". Returns `out`. */
+/* The start of a text for an error message: control characters and bad bytes become '?', a longer
+ * one ends in "...". Returns `out`. */
 const char *text_excerpt(Span text, char out[static TEXT_EXCERPT_SIZE]);
 
-/* Appends those of `names` that `name` was probably meant to be, as `"a", "b"`; nothing when none is near. */
+/* Appends those of `names` that `name` was probably meant to be, as `"a", "b"`; nothing when none
+ * is near. */
 void text_near(Buffer *out, Span name, const char *const *names, size_t count);
 
 /* strdup that ends the process when memory is out; NULL stays NULL. */
@@ -80,8 +85,10 @@ static inline int text_hex(char c) {
     return -1;
 }
 
-/* Decodes %XX, and with `plus` a '+' as a space, from `text` to `to`, which has room for text.size bytes and may be text.data itself. The
- * size of what is decoded, or -1: a '%' without two hexadecimal digits, whose place is in ret_wrong (may be NULL). */
+/* Decodes %XX, and with `plus` a '+' as a space, from `text` to `to`, which has room for text.size
+ * bytes and may be text.data itself. The size of what is decoded, or -1: a '%' without two
+ * hexadecimal digits, whose place is in ret_wrong (may be NULL). */
 ptrdiff_t text_percent_decode(Span text, bool plus, char *to, const char **ret_wrong);
-/* The same of a path (RFC 3986): also -1 where a slash or NUL is encoded, so that what is decoded has the segments that were sent. */
+/* The same of a path (RFC 3986): also -1 where a slash or NUL is encoded, so that what is decoded
+ * has the segments that were sent. */
 ptrdiff_t text_path_decode(Span path, char *to);

@@ -14,7 +14,8 @@ int thread_start(Thread *thread, const char *name, void *(*run)(void *context), 
     *thread = (Thread){.run = run, .context = context};
     (void)snprintf(thread->name, sizeof thread->name, "%s", name);
 
-    /* The new thread inherits the mask: no signal can hit it before it runs. A blocked fault would end the process without a word. */
+    /* The new thread inherits the mask: no signal can hit it before it runs. A blocked fault would
+     * end the process without a word. */
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigset_t blocked, before;
     check(sigfillset(&blocked) == 0);

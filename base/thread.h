@@ -1,4 +1,5 @@
-/* Threads that block all signals (but those of their own faults, SIGSEGV and the like), have a name, and can be told apart in asserts. */
+/* Threads that block all signals (but those of their own faults, SIGSEGV and the like), have a
+ * name, and can be told apart in asserts. */
 #pragma once
 
 #include <pthread.h>
@@ -20,13 +21,15 @@ int thread_start(Thread *thread, const char *name, void *(*run)(void *context), 
 void thread_join(Thread *thread);
 
 /*
- * Which thread may touch a structure: the one that was bound, or else the first that is checked. All-zero is unbound. A module with a thread
- * of its own has one of these, and states at its entries (functions that other modules call, callbacks, messages) that it is on that thread:
+ * Which thread may touch a structure: the one that was bound, or else the first that is checked.
+ * All-zero is unbound. A module with a thread of its own has one of these, and states at its
+ * entries (functions that other modules call, callbacks, messages) that it is on that thread:
  *
  *     check_on_thread(&loop->owner);
  *
- * It stays on in releases and costs a load and a compare with an address that the thread pointer gives. A place where a structure passes to
- * another thread (after a join) says so with thread_owner_bind.
+ * It stays on in releases and costs a load and a compare with an address that the thread pointer
+ * gives. A place where a structure passes to another thread (after a join) says so with
+ * thread_owner_bind.
  */
 typedef struct ThreadOwner {
     _Atomic uintptr_t thread; /* address of its thread_mark; 0: unbound */

@@ -36,7 +36,8 @@ void uuid_next(UuidSource *source, usec_t wall, Uuid *ret_id) {
     memcpy(ret_id->bytes + 8, &low, sizeof low);
 }
 
-/* The hexadecimal digits of 4 bytes, in their order: each half byte in a byte of its own becomes its digit at once with the others. */
+/* The hexadecimal digits of 4 bytes, in their order: each half byte in a byte of its own becomes
+ * its digit at once with the others. */
 static inline uint64_t digits_of(const uint8_t *bytes) {
     uint32_t word;
     memcpy(&word, bytes, sizeof word);

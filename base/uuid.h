@@ -13,8 +13,9 @@ typedef struct Uuid {
 
 #define UUID_TEXT_SIZE 36
 
-/* Makes ids that never go backwards, also when the clock does (RFC 9562, 6.2 method 1: a 12-bit counter in rand_a; when it
- * overflows the millisecond is stepped on). One thread. All-zero is a fresh one. */
+/* Makes ids that never go backwards, also when the clock does (RFC 9562, 6.2 method 1: a 12-bit
+ * counter in rand_a; when it overflows the millisecond is stepped on). One thread. All-zero is a
+ * fresh one. */
 typedef struct UuidSource {
     uint64_t last_ms;
     usec_t wall; /* as it was given last; within one millisecond it mostly is the same, that of a turn */
@@ -24,8 +25,9 @@ typedef struct UuidSource {
 } UuidSource;
 
 void uuid_next(UuidSource *source, usec_t wall, Uuid *ret_id);
-/* Version 8: the XXH3-128 of the name (xxHash specification 0.1.1, canonical, so big-endian) with the bits of version and variant set: 122 bits
- * of it are left. Equal names have equal ids, for ever. Not for secrets, and not for names that somebody may make alike on purpose. */
+/* Version 8: the XXH3-128 of the name (xxHash specification 0.1.1, canonical, so big-endian) with
+ * the bits of version and variant set: 122 bits of it are left. Equal names have equal ids, for
+ * ever. Not for secrets, and not for names that somebody may make alike on purpose. */
 void uuid_derive(Span name, Uuid *ret_id);
 /* Writes UUID_TEXT_SIZE lower-case bytes, no NUL. */
 void uuid_format(const Uuid *id, char *out);

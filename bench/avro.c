@@ -1,6 +1,7 @@
 /*
  * JSON forms of Avro records, one thread: avro VECTORS NAME [SECONDS]. The vector of that name in
- * tests/unit/gateway/values/vectors.json is read again and again; bench/avro_fastavro.py does the same with fastavro.
+ * tests/unit/gateway/values/vectors.json is read again and again; bench/avro_fastavro.py does the
+ * same with fastavro.
  */
 #include <jansson.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* The limit of P1 and P2: a libh2o handler that answers `OK` and does nothing else. Usage: bare-handler PORT */
+/* The limit of P1 and P2: a libh2o handler that answers `OK` and does nothing else. Usage:
+ * bare-handler PORT */
 #include <stdlib.h>
 
 #include "bench/yardstick.h"

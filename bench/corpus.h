@@ -1,4 +1,5 @@
-/* The events that bench/mapping runs on: of several shapes, so that a figure is not that of one event which the processor learned by heart. */
+/* The events that bench/mapping runs on: of several shapes, so that a figure is not that of one
+ * event which the processor learned by heart. */
 #pragma once
 
 #include <stddef.h>
@@ -19,8 +20,8 @@ typedef struct Corpus {
 
 /* Of the shape with this number; NULL: there are no more. */
 const char *corpus_name(size_t shape);
-/* Shape 0 is `event` (tests/mapping/event.json) again and again. The same bytes each time. All events have the paths issue.id, issue.key,
- * issue.fields.summary, user.name and amount. */
+/* Shape 0 is `event` (tests/mapping/event.json) again and again. The same bytes each time. All
+ * events have the paths issue.id, issue.key, issue.fields.summary, user.name and amount. */
 void corpus_make(Corpus *corpus, size_t shape, Span event);
 /* Lines of a file; empty ones are left out. */
 int corpus_read(Corpus *corpus, const char *path, Error *error);

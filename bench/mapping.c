@@ -1,15 +1,17 @@
 /*
- * The mapping alone, one process, one thread, beside simdjson and jansson on the same bytes: GB/s of JSON by processor time, medians of
- * alternating rounds.
- * docs/performance.md says what P4 and P11 are; bench/run runs this.
+ * The mapping alone, one process, one thread, beside simdjson and jansson on the same bytes: GB/s
+ * of JSON by processor time, medians of alternating rounds. docs/performance.md says what P4 and
+ * P11 are; bench/run runs this.
  *
  *   mapping EVENT.json [--rounds N] [--seconds S] [--sinks N] [--corpus NAME] [--only NAME]… [--events FILE.ndjson] [--json]
  *   mapping EVENT.json --corpus NAME --only NAME --passes N    no clock: N times through the corpus, for callgrind; two N, and the difference
  *   mapping EVENT.json --list                                  what there is, as JSON
  *
- * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), map-infer (for a sink that has inferred a column for each
- * field of the corpus), map-columns (for a sink that declares the same columns), scan-KERNEL (the scanner with the plan's paths),
- * simdjson (DOM of each event, parser and padding there already), simdjson-many (DOM of all of them as ndjson), jansson.
+ * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), map-infer (for
+ * a sink that has inferred a column for each field of the corpus), map-columns (for a sink that
+ * declares the same columns), scan-KERNEL (the scanner with the plan's paths), simdjson (DOM of
+ * each event, parser and padding there already), simdjson-many (DOM of all of them as ndjson),
+ * jansson.
  */
 #include <getopt.h>
 #include <jansson.h>
@@ -261,7 +263,8 @@ static void run_map_sinks(Bench *bench, const Contender *self, const Corpus *cor
 
 static void run_scan(Bench *bench, const Contender *self, const Corpus *corpus) {
     ScanFault fault;
-    /* As scanner_run does for the kernel of its choice; it also makes the room that a path set needs. */
+    /* As scanner_run does for the kernel of its choice; it also makes the room that a path set
+     * needs. */
     if (scanner_run(&bench->scanner, bench->one.plan->paths, SPAN("{}"), &fault)) die("{} was refused", fault.what);
     for (size_t i = 0; i < corpus->count; i++) {
         scanner_renew(&bench->scanner);

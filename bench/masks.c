@@ -1,9 +1,11 @@
 /*
- * What a masked cell costs: nanoseconds of processor time of each mask on a usual value, and of SHA-256 and HMAC-SHA-256 alone.
+ * What a masked cell costs: nanoseconds of processor time of each mask on a usual value, and of
+ * SHA-256 and HMAC-SHA-256 alone.
  *
  *   masks [--rounds N]
  *
- * "over the hash" is what the mask takes besides the digest it is made of: conversion to digits and the cell.
+ * "over the hash" is what the mask takes besides the digest it is made of: conversion to digits and
+ * the cell.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,11 +1,13 @@
 /*
- * Records of a broker to an Append, one thread: what a bridge's thread does besides the broker's client.
+ * Records of a broker to an Append, one thread: what a bridge's thread does besides the broker's
+ * client.
  *
  *   micro EVENT.json [--batches N] [--records N] [--partitions N] [--meta]
  *
- * Batches of records of one event, each with a key of 12 bytes, into one sink of 7 columns (an id, a time, 5 paths; --meta: partition and
- * offset in the place of two paths). Prints nanoseconds of processor time a record: of all of it, of its two halves, and of the mapping of
- * the same events alone.
+ * Batches of records of one event, each with a key of 12 bytes, into one sink of 7 columns (an id,
+ * a time, 5 paths; --meta: partition and offset in the place of two paths). Prints nanoseconds of
+ * processor time a record: of all of it, of its two halves, and of the mapping of the same events
+ * alone.
  */
 #include <getopt.h>
 #include <jansson.h>

@@ -1,6 +1,7 @@
 /*
- * The yardstick of P1-P3 that does what the gateway must do at least: a turn of the loop is gathered into one message, a writer thread copies it
- * into one LMDB value, commits with sync and completes per message. It maps nothing: of each line of a body it commits the first 110 bytes.
+ * The yardstick of P1-P3 that does what the gateway must do at least: a turn of the loop is
+ * gathered into one message, a writer thread copies it into one LMDB value, commits with sync and
+ * completes per message. It maps nothing: of each line of a body it commits the first 110 bytes.
  * Usage: no-mapping PORT DIRECTORY [nowait]
  */
 #include <lmdb.h>

@@ -1,10 +1,12 @@
 /*
- * POSTs the same body at a fixed rate, whatever the answers do, and measures each from the moment when it was due, not from when a
- * connection was free for it: a server that stalls is seen by all events that were due meanwhile. One thread; HTTP/1.1 on loopback.
+ * POSTs the same body at a fixed rate, whatever the answers do, and measures each from the moment
+ * when it was due, not from when a connection was free for it: a server that stalls is seen by all
+ * events that were due meanwhile. One thread; HTTP/1.1 on loopback.
  *
  *   open-loop PORT PATH BODY-FILE [--rate N] [--seconds N] [--warm N] [--connections N] [--type CONTENT-TYPE]
  *
- * Prints JSON: events due and answered after the warm seconds, answers that were not 2xx, and latencies in microseconds.
+ * Prints JSON: events due and answered after the warm seconds, answers that were not 2xx, and
+ * latencies in microseconds.
  */
 #include <arpa/inet.h>
 #include <errno.h>

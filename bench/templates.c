@@ -1,13 +1,14 @@
 /*
- * Templates alone: the broker and real worker processes without HTTP, one source, one worker. docs/performance.md says what P5 is;
- * bench/run runs this.
+ * Templates alone: the broker and real worker processes without HTTP, one source, one worker.
+ * docs/performance.md says what P5 is; bench/run runs this.
  *
  *   templates WORKER EVENT.json [--rounds N] [--seconds S] [--batch N]    events a second, medians of alternating rounds, as JSON
  *   templates WORKER EVENT.json --memory N                                N events through one worker, its memory on the way, as JSON
  *
- * Contenders: each event good; every tenth one fails at random; jsonnet_evaluate_snippet for each event, what one would write first.
- * An event is a message of the broker as the intake posts it, in batches of as many events as the intake posts at most; two batches are
- * under way, as there are with two loops. Each result is compared.
+ * Contenders: each event good; every tenth one fails at random; jsonnet_evaluate_snippet for each
+ * event, what one would write first. An event is a message of the broker as the intake posts it, in
+ * batches of as many events as the intake posts at most; two batches are under way, as there are
+ * with two loops. Each result is compared.
  */
 #include <dirent.h>
 #include <getopt.h>
@@ -285,7 +286,8 @@ static json_t *rounds(Bench *bench, unsigned count, double seconds) {
     return json_pack("{s:o,s:o,s:o}", "good", medians(good, count), "failing", medians(failing, count), "snippet", medians(snippet, count));
 }
 
-/* Memory of the evaluating process after a tenth, half and all of `events`; it must be the same process all the while. */
+/* Memory of the evaluating process after a tenth, half and all of `events`; it must be the same
+ * process all the while. */
 static json_t *memory(Bench *bench, uint64_t events) {
     static const unsigned percents[] = {10, 50, 100};
     json_t *list = json_array();

@@ -1,6 +1,7 @@
 /*
- * What the management API takes about where a source reads its broker: the bodies of POST …/bridge/seek and POST …/bridge/skip. Read strictly: an
- * unknown field and a value out of range are refused by the field's name.
+ * What the management API takes about where a source reads its broker: the bodies of POST
+ * …/bridge/seek and POST …/bridge/skip. Read strictly: an unknown field and a value out of range
+ * are refused by the field's name.
  */
 #pragma once
 
@@ -11,7 +12,8 @@
 
 typedef enum BridgeGoal { BRIDGE_TO_EARLIEST, BRIDGE_TO_LATEST, BRIDGE_TO_OFFSET, BRIDGE_TO_TIME } BridgeGoal;
 
-/* {"topic"?, "partition"?, "to": "earliest" | "latest" | {"offset": N} | {"time": "RFC 3339"}, "sink"?} */
+/* {"topic"?, "partition"?, "to": "earliest" | "latest" | {"offset": N} | {"time": "RFC 3339"},
+ * "sink"?} */
 typedef struct BridgeSeekBody {
     const char *topic; /* borrowed from the body, as all texts; NULL: all */
     int32_t partition; /* -1: all */

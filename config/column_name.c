@@ -12,7 +12,7 @@
 #define NAME_BYTES_MAX (COLUMN_NAME_SIZE - 1)
 #define HASH_DIGITS 8
 
-/* ---- paths ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 /* The key of the step at `*at`, which is behind it then; a dot before it is a part of it. */
 static bool next_key(Span path, size_t *at, Buffer *key) {
@@ -72,7 +72,7 @@ size_t field_path_levels(Span path) {
     return levels;
 }
 
-/* ---- names ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 bool column_name_reserved(Span name) {
     /* What PostgreSQL and SQLite have in every table. */
@@ -92,8 +92,8 @@ static size_t whole_characters(const char *text, size_t size, size_t most) {
 /*
  * Characters beyond ASCII that no name has (Unicode 15: Z, Cc, Cf, Cs, Co): separators, control and
  * format characters, half surrogate pairs, private use, and U+FDD0..FDEF, which are no characters.
- * The last two of each plane are no characters either: is_named knows them. What is not assigned yet
- * may be a letter some day, and no name may depend on when it is made: it is not in the list.
+ * The last two of each plane are no characters either: is_named knows them. What is not assigned
+ * yet may be a letter some day, and no name may depend on when it is made: it is not in the list.
  */
 static const struct {
     uint32_t first, last;

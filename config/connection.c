@@ -52,7 +52,7 @@ bool connection_next(const char **at, Span *ret_name, Span *ret_value) {
     return true;
 }
 
-/* ---- all of them ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 struct DeclaredConnection {
     Connection connection;
@@ -212,7 +212,7 @@ static size_t add_refusals(const ConnectionType *const *types, const ConnectionT
     return count;
 }
 
-/* ---- maps ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- maps ------------------------------------------------------------------------------------ */
 
 static int compare_names(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -271,7 +271,7 @@ static int read_map(Fault *fault, const Node *node, const ConnectionField *field
     return 0;
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static int read_field(Fault *fault, const Node *object, const ConnectionField *field, bool is_local, char **ret_text) {
     Node node = node_member(object, field->name);

@@ -1,7 +1,8 @@
 /*
- * A named destination of the config file, or one that was declared through the management API. What a type of connection has for fields, and what makes them sound, is stated by its owner (a sink
- * driver) as a ConnectionType: config/ keeps name, type and the fields' texts, and compares no types. Immutable once loaded. Secrets are read
- * at each connect and never kept, shown or logged.
+ * A named destination of the config file, or one that was declared through the management API. What
+ * a type of connection has for fields, and what makes them sound, is stated by its owner (a sink
+ * driver) as a ConnectionType: config/ keeps name, type and the fields' texts, and compares no
+ * types. Immutable once loaded. Secrets are read at each connect and never kept, shown or logged.
  */
 #pragma once
 
@@ -27,8 +28,8 @@ typedef struct ConnectionPlace {
 typedef struct ConnectionField {
     const char *name; /* as in the config file; NULL ends the table */
     size_t bytes_max;
-    /* A map of names to texts, numbers and booleans; bytes_max is of one value. Its text has a line `NAME=VALUE` for each, by name: see
-     * connection_next. */
+    /* A map of names to texts, numbers and booleans; bytes_max is of one value. Its text has a line
+     * `NAME=VALUE` for each, by name: see connection_next. */
     bool is_map;
     const Refusal *refused_names; /* of a map; NULL: none */
     const char *needed;           /* required: what to say when it is missing, behind `needs `; NULL: optional */
@@ -45,10 +46,12 @@ typedef struct ConnectionType {
     const Refusal *refused; /* NULL: none */
     const char *place;      /* the field that says where: connections with equal ones are one destination */
     bool one_a_place;       /* a second connection with the same place is refused */
-    /* Are the fields sound together? 0; or -EINVAL, `ret_place` is the one that is not, and the text follows `Field "x" `. NULL: always. */
+    /* Are the fields sound together? 0; or -EINVAL, `ret_place` is the one that is not, and the
+     * text follows `Field "x" `. NULL: always. */
     int (*validate)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
     bool may_be_declared; /* through the management API (declared.h) */
-    /* Then: refuses what would reach files or sockets of the gateway's host beside the fields that name files. NULL: there is none. */
+    /* Then: refuses what would reach files or sockets of the gateway's host beside the fields that
+     * name files. NULL: there is none. */
     int (*validate_declared)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
 } ConnectionType;
 
@@ -63,8 +66,8 @@ struct Connection {
 typedef struct DeclaredConnection DeclaredConnection;
 
 /*
- * Those of the config file do not change. One thread declares and withdraws (control; before there are others, who starts them); any thread
- * looks for them.
+ * Those of the config file do not change. One thread declares and withdraws (control; before there
+ * are others, who starts them); any thread looks for them.
  */
 typedef struct Connections {
     Connection *items; /* "local" (of the first type) is always there */
@@ -79,7 +82,8 @@ const char *connection_value(const Connection *connection, const char *field);
 const char *connection_effective(const Connection *connection, const char *field);
 const char *connection_place(const Connection *connection);
 
-/* The next entry of a map's text, at *at, which begins as the text itself and may be NULL; false: there is none. */
+/* The next entry of a map's text, at *at, which begins as the text itself and may be NULL; false:
+ * there is none. */
 bool connection_next(const char **at, Span *ret_name, Span *ret_value);
 
 /* The fields of a type as a Markdown table. */
@@ -97,7 +101,8 @@ size_t connections_number(const Connections *connections, const Connection *conn
 bool connections_is_declared(const Connections *connections, const Connection *connection);
 /* Adds one, whose name is free; the connection is taken. */
 const Connection *connections_declare(Connections *connections, Connection *take_connection);
-/* The one of that name, which was declared, becomes this one, and keeps its number. The one before stays valid for who has it. */
+/* The one of that name, which was declared, becomes this one, and keeps its number. The one before
+ * stays valid for who has it. */
 const Connection *connections_replace(Connections *connections, const Connection *connection, Connection *take_connection);
 size_t connections_declared(const Connections *connections); /* how many were declared or replaced since the start */
 /* It is not found any more. */

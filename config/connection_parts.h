@@ -4,8 +4,8 @@
 #include "config/connection.h"
 #include "config/field.h"
 
-/* The map of names to connections of these types (ends with NULL), and "local", which is of the first one, where it is not in it. `node` may be
- * missing or null: then only "local". */
+/* The map of names to connections of these types (ends with NULL), and "local", which is of the
+ * first one, where it is not in it. `node` may be missing or null: then only "local". */
 int connections_read(Fault *fault, const Node *node, const ConnectionType *const *types, Connections *ret_connections);
 /* Copies what the file that they were read from had replaced, once. */
 void connections_keep_expansions(Connections *connections, const Expansions *expansions);

@@ -1,10 +1,12 @@
 /*
- * Connections that the management API declares, beside those of the config file: the same fields, but a file is given by what is in it, never
- * by its name, so that who may use the API cannot make the gateway read files of its host. What is kept of one is a document that names files
- * in the data directory (storage/declared_files.h).
+ * Connections that the management API declares, beside those of the config file: the same fields,
+ * but a file is given by what is in it, never by its name, so that who may use the API cannot make
+ * the gateway read files of its host. What is kept of one is a document that names files in the
+ * data directory (storage/declared_files.h).
  *
- * A connection of a name always says the same place (connections_same_place): another place has another name. All else of it may change,
- * as it is read at each connect: its login, what kind of login it is, and what is in its files.
+ * A connection of a name always says the same place (connections_same_place): another place has
+ * another name. All else of it may change, as it is read at each connect: its login, what kind of
+ * login it is, and what is in its files.
  */
 #pragma once
 

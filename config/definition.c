@@ -131,7 +131,8 @@ Sink *sink_new(void) {
     return sink;
 }
 
-/* A reference may be taken of what is otherwise read-only: the count is the one field that changes. */
+/* A reference may be taken of what is otherwise read-only: the count is the one field that
+ * changes. */
 static void take_reference(const atomic_uint *references) {
     unsigned before = atomic_fetch_add_explicit((atomic_uint *)(uintptr_t)references, 1, memory_order_relaxed);
     check(before > 0 && before < UINT32_MAX);

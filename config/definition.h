@@ -1,6 +1,7 @@
 /*
- * What an admin declares: sources, their sinks, and the columns of a sink. A definition is immutable once made and reference
- * counted, so any thread may read one that it holds; a change makes a new one. Its JSON form is the API's and the catalog's.
+ * What an admin declares: sources, their sinks, and the columns of a sink. A definition is
+ * immutable once made and reference counted, so any thread may read one that it holds; a change
+ * makes a new one. Its JSON form is the API's and the catalog's.
  */
 #pragma once
 
@@ -106,9 +107,11 @@ typedef struct Inference {
 } Inference;
 
 typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
-/* STRATEGY_REPLACE: the rows of a run replace those of the table when the run has ended (sinks/replace_run.h). */
+/* STRATEGY_REPLACE: the rows of a run replace those of the table when the run has ended
+ * (sinks/replace_run.h). */
 typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE, STRATEGY_REPLACE } Strategy;
-/* What is done about columns that the table lacks. SCHEMA_DRIFT_IGNORE: imports leave them out; not with STRATEGY_REPLACE. */
+/* What is done about columns that the table lacks. SCHEMA_DRIFT_IGNORE: imports leave them out; not
+ * with STRATEGY_REPLACE. */
 typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE, SCHEMA_DRIFT_IGNORE } SchemaDrift;
 typedef enum Framing { FRAMING_SINGLE, FRAMING_NDJSON, FRAMING_ARRAY, FRAMING_CONCATENATED, FRAMING_LINES } Framing;
 /* What is kept of an event beside its rows, where a sink of the source masks a column. */
@@ -164,14 +167,16 @@ static inline bool sink_target_deletes(const SinkTarget *target) {
     return target->table.delete_on.path || target->table.delete_on.tombstone;
 }
 
-/* Cells of a row as it is staged. The last one of a target that deletes is not of a column: NULL, or `d` when the row of the key is deleted. */
+/* Cells of a row as it is staged. The last one of a target that deletes is not of a column: NULL,
+ * or `d` when the row of the key is deleted. */
 static inline size_t sink_target_cells(const SinkTarget *target) {
     return target->column_count + sink_target_deletes(target);
 }
 
 #define SINK_FORMER_MAX 4
 
-/* Where a sink begins to read whose table has no position of its source yet; of sources that keep positions at their destinations. */
+/* Where a sink begins to read whose table has no position of its source yet; of sources that keep
+ * positions at their destinations. */
 typedef struct SinkOrigin {
     char *
         key; /* owned: source_positions_key() of its source then: under another one the source starts anew, and none of it counts. NULL: any */
@@ -243,20 +248,24 @@ DEFINE_CLEANUP(Sink, sink_unref)
 DEFINE_CLEANUP(Source, source_unref)
 
 /*
- * From the body of a POST (API form, without what the server decides: number, version, created), to a complete definition.
- * Missing ids become the slug of the name, a missing secret a random one. Unknown and not-yet-supported fields are -EINVAL and
- * are named with the values that would be right. `first_rejects`: the sink is the first of a source for which source_first_sink_rejects.
+ * From the body of a POST (API form, without what the server decides: number, version, created), to
+ * a complete definition. Missing ids become the slug of the name, a missing secret a random one.
+ * Unknown and not-yet-supported fields are -EINVAL and are named with the values that would be
+ * right. `first_rejects`: the sink is the first of a source for which source_first_sink_rejects.
  */
 int source_from_request(const json_t *body, Source **ret_source, Error *error);
 int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, Error *error);
-/* RFC 7396 merge of `patch` into the API form, then as above; `columns` is replaced whole; ids, numbers and kinds cannot change. The result
- * has the same version as `old`; the caller sets the next one with …_stamp. */
+/* RFC 7396 merge of `patch` into the API form, then as above; `columns` is replaced whole; ids,
+ * numbers and kinds cannot change. The result has the same version as `old`; the caller sets the
+ * next one with …_stamp. */
 int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error);
 int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error);
-/* A sink that infers, and that no source has seen: gets the columns that each such sink of the source has (config/inference.h). Nothing for
- * others. For an unshared object, before it is stored. */
+/* A sink that infers, and that no source has seen: gets the columns that each such sink of the
+ * source has (config/inference.h). Nothing for others. For an unshared object, before it is
+ * stored. */
 void sink_complete(const Source *source, Sink *sink);
-/* Copies to change one thing: a fresh, unshared object (references 1) that its one owner may still write to. */
+/* Copies to change one thing: a fresh, unshared object (references 1) that its one owner may still
+ * write to. */
 Source *source_copy(const Source *source);
 Sink *sink_copy(const Sink *sink);
 /* Takes copies of the texts; for an unshared object. */
@@ -264,7 +273,8 @@ void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, c
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
 /* Of an unshared copy: another run, that was asked for at `now` (wall). */
 void source_begin_run(Source *source, usec_t now);
-/* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the last former one. `key`: as SinkOrigin.key. */
+/* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the
+ * last former one. `key`: as SinkOrigin.key. */
 void sink_note_former(Sink *sink, const SinkTarget *old, const char *key);
 /* Do the facts of the origin count for a source with that key? */
 bool sink_origin_counts(const SinkOrigin *origin, const char *key);
@@ -281,7 +291,8 @@ int pause_load(const json_t *stored, Pause *ret_pause, Error *error);
 /* Do the targets differ, so that the open file must be closed? */
 bool sink_target_differs(const Sink *a, const Sink *b);
 
-/* The fields of a request, and the settings, in which they differ: ["name", "table.tableId", "settings.KEY"] (new reference). */
+/* The fields of a request, and the settings, in which they differ: ["name", "table.tableId",
+ * "settings.KEY"] (new reference). */
 json_t *source_differences(const Source *old, const Source *now);
 json_t *sink_differences(const Sink *old, const Sink *now);
 
@@ -301,17 +312,20 @@ json_t *sink_to_json(const Sink *sink);
 json_t *source_store(const Source *source);
 int source_load(const json_t *stored, Source **ret_source, Error *error);
 json_t *sink_store(const Sink *sink);
-/* The same without the columns that were inferred: what a version that is not the newest is kept as. */
+/* The same without the columns that were inferred: what a version that is not the newest is kept
+ * as. */
 json_t *sink_store_past(const Sink *sink);
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error);
 /* The target alone: each file keeps its own copy of where its rows go. */
 json_t *sink_target_store(const SinkTarget *target);
 int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error);
 void sink_target_deinit(SinkTarget *target);
-/* What people call the target, of any type: "in.c-shop.orders". Lasts as long as the target. Who needs a table reads target->table. */
+/* What people call the target, of any type: "in.c-shop.orders". Lasts as long as the target. Who
+ * needs a table reads target->table. */
 const char *sink_target_name(const SinkTarget *target);
 
-/* "My Source" -> "my-source": accents stripped, at most 48 characters; free(). Empty when nothing is left. */
+/* "My Source" -> "my-source": accents stripped, at most 48 characters; free(). Empty when nothing
+ * is left. */
 char *identifier_slug(const char *name);
 /* [a-z0-9][a-z0-9-_]{0,47} */
 bool identifier_valid(const char *id);
@@ -320,7 +334,8 @@ const char *column_type_name(ColumnType type);
 const char *data_type_name(DataType type);
 /* Does a column of the sink have a mask? */
 bool sink_masks(const Sink *sink);
-/* Can what such a column is filled with be of its data type? A type that never fits is refused at once, not event by event. */
+/* Can what such a column is filled with be of its data type? A type that never fits is refused at
+ * once, not event by event. */
 bool column_type_fits(const Column *column);
 /* Can values of the field be of that type? */
 bool meta_field_fits(MetaField field, DataType type);

@@ -8,7 +8,8 @@ static void add(json_t *list, const char *path) {
     check(json_array_append_new(list, json_string(path)) == 0);
 }
 
-/* Objects are walked, all else is compared whole: arrays are replaced whole, too. Either may be NULL. */
+/* Objects are walked, all else is compared whole: arrays are replaced whole, too. Either may be
+ * NULL. */
 static void compare(const char *path, const json_t *old, const json_t *now, json_t *list) {
     if (!json_is_object(old) || !json_is_object(now)) {
         if (!old || !now || json_equal(old, now) != 1) add(list, path);

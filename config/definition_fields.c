@@ -19,7 +19,7 @@
 #define BY_RESUME "is decided by the server, and another run is asked for through …/resume; leave it out"
 #define BY_DELETE "is changed through DELETE and …/undelete; leave it out"
 
-/* ---- ids and names: the same for sources and sinks ------------------------------------------------------------------------------------- */
+/* ---- ids and names: the same for sources and sinks ------------------------------------------- */
 
 static int check_name(Fault *fault, const Node *field) {
     const char *text = json_string_value(field->value);
@@ -68,7 +68,7 @@ static int complete_identity(Fault *fault, const Node *node, const char *id_fiel
         .most = DESCRIPTION_BYTES_MAX, .sentence = "Description for people."                                                               \
     }
 
-/* ---- what the server decides --------------------------------------------------------------------------------------------------------------- */
+/* ---- what the server decides ----------------------------------------------------------------- */
 
 static json_t *write_version(const void *place) {
     const DefinitionVersion *version = place;
@@ -129,7 +129,7 @@ const FieldTable source_state_fields = {.owners = "sources", .fields = source_st
 static const FieldInfo sink_state_rows[] = {STATE_ROWS(Sink)};
 const FieldTable sink_state_fields = {.owners = "sinks", .fields = sink_state_rows, .size = sizeof(Sink)};
 
-/* ---- sources ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 /* source_read knows the kind already. */
 static int read_kind(Fault *fault, const Node *field, void *place) {
@@ -178,7 +178,7 @@ static const FieldInfo source_rows[] = {
 const FieldTable source_fields = {
     .owners = "sources", .fields = source_rows, .size = sizeof(Source), .refused = source_refusals, .complete = complete_source};
 
-/* ---- sinks ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- sinks ----------------------------------------------------------------------------------- */
 
 static int complete_sink(Fault *fault, const Node *node, void *object) {
     Sink *sink = object;
@@ -236,7 +236,7 @@ static const FieldInfo sink_rows[] = {
 const FieldTable sink_fields = {
     .owners = "sinks", .fields = sink_rows, .size = sizeof(Sink), .refused = sink_refusals, .complete = complete_sink};
 
-/* ---- all tables ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all tables ------------------------------------------------------------------------------ */
 
 void source_check(const Source *source) {
     check(identifier_valid(source->source_id) && source->name);

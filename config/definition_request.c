@@ -41,7 +41,8 @@ static int read_kind(Fault *fault, const Node *body, const SourceKind **ret_kind
 
 #define OTHERS_MAX 32
 
-/* The fields of other kinds, which the source could have with another `type`, or in another build. */
+/* The fields of other kinds, which the source could have with another `type`, or in another
+ * build. */
 static void refuse_other_kinds(const SourceKind *kind, Refusal refused[static OTHERS_MAX + 1], char (*reasons)[96]) {
     _Static_assert(NOT_BUILT_MAX <= OTHERS_MAX, "all kinds that are not built fit");
     size_t count = refuse_kinds_not_built(FIELD_NOT_BUILT, refused);
@@ -182,7 +183,8 @@ static int merge(json_t *target, const json_t *patch, int depth, Error *error) {
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)patch, key, value) {
         if (json_is_null(value)) {
-            /* A field that is not there stays as null, which is read as missing: so that a name that nobody knows is still found. */
+            /* A field that is not there stays as null, which is read as missing: so that a name
+             * that nobody knows is still found. */
             if (json_object_del(target, key) != 0) check(json_object_set(target, key, value) == 0);
             continue;
         }

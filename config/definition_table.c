@@ -28,7 +28,7 @@ static int check_path(Fault *fault, const Node *node) {
     return fault_at(fault, node, "%s, write it as %s", what, buffer_text(&right));
 }
 
-/* ---- columns ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- columns --------------------------------------------------------------------------------- */
 
 static int check_mask(Fault *fault, const Node *node) {
     Mask mask;
@@ -216,7 +216,7 @@ static const FieldInfo column_rows[] = {
 const FieldTable column_fields = {
     .owners = "columns", .fields = column_rows, .size = sizeof(Column), .kind = "type", .complete = complete_column};
 
-/* ---- the mapping -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the mapping ----------------------------------------------------------------------------- */
 
 static int refuse_twins(Fault *fault, const Node *columns, const SinkTarget *target, size_t last) {
     for (size_t i = 0; i < last; i++) {
@@ -372,7 +372,7 @@ static const FieldInfo mapping_rows[] = {
 static const FieldTable mapping_fields = {
     .owners = "mappings", .fields = mapping_rows, .size = sizeof(SinkTarget), .complete = complete_mapping};
 
-/* ---- the table ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static bool starts_nocase(Span text, Span start) {
     return text.size >= start.size && span_equal_nocase((Span){text.data, start.size}, start);

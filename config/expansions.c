@@ -77,7 +77,8 @@ static void mark_parts(const Expansion *item, const char *text, size_t size, boo
     }
 }
 
-/* The bytes of `Field "a.b" ` at the beginning; 0 also when a value stands there, whole or cut off. */
+/* The bytes of `Field "a.b" ` at the beginning; 0 also when a value stands there, whole or cut
+ * off. */
 static size_t field_name(const Expansions *expansions, const char *text) {
     const char *end = strncmp(text, "Field \"", 7) == 0 ? strstr(text + 7, "\" ") : NULL;
     size_t size = end ? (size_t)(end - text) + 2 : 0;

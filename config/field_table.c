@@ -52,7 +52,7 @@ static const void *item_of(const FieldInfo *field, const void *object, size_t in
     return *(char *const *)place_of(field, object) + index * field->fields->size;
 }
 
-/* ---- choices ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- choices --------------------------------------------------------------------------------- */
 
 /* An enum has the memory of an unsigned. */
 static unsigned choice_of(const FieldInfo *field, const void *object) {
@@ -108,7 +108,7 @@ static bool has_field(const FieldTable *table, const void *object, const FieldIn
     return field->kinds == 0 || (field->kinds >> choice_of(kind_field(table), object)) & 1;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static uint32_t default_count(const FieldInfo *field) {
     return field->default_value ? (uint32_t)strtoul(field->default_value, NULL, 10) : 0;
@@ -301,7 +301,8 @@ static int read_given(Fault *fault, const Node *node, const FieldInfo *field, vo
     unreachable();
 }
 
-/* `belongs to columns of type "path" and "template" only`, where "type" is the name of the table's `kind` */
+/* `belongs to columns of type "path" and "template" only`, where "type" is the name of the table's
+ * `kind` */
 static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable *table, const FieldInfo *field) {
     const FieldInfo *kind = kind_field(table);
     _cleanup_(buffer_deinit) Buffer names = {0};
@@ -369,7 +370,7 @@ int fields_read(Fault *fault, const Node *node, const FieldPart *parts, size_t c
     return r;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static json_t *write_text(const char *text) {
     return text ? json_string(text) : NULL;
@@ -490,7 +491,7 @@ void fields_write(const FieldTable *table, const void *object, bool with_secrets
     }
 }
 
-/* ---- objects as a whole ----------------------------------------------------------------------------------------------------------------- */
+/* ---- objects as a whole ---------------------------------------------------------------------- */
 
 static void unshare_list(const FieldInfo *field, void *object) {
     size_t count = count_of(field, object), size = field->fields->size;
@@ -677,7 +678,7 @@ bool fields_hold(const FieldTable *table, const void *object) {
     return true;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static void check_default(const FieldInfo *field) {
     if (!field->default_value) return;

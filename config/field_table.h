@@ -1,8 +1,10 @@
 /*
- * The fields of a kind of definition as one table: reading with checks, writing back, copying, comparing, freeing and the
- * documents all come from its rows. Internal to config/, but for field_table_document, and for the tables themselves.
+ * The fields of a kind of definition as one table: reading with checks, writing back, copying,
+ * comparing, freeing and the documents all come from its rows. Internal to config/, but for
+ * field_table_document, and for the tables themselves.
  *
- * An object is a struct that begins all-zero and holds what its rows say. Texts and lists in it are owned.
+ * An object is a struct that begins all-zero and holds what its rows say. Texts and lists in it are
+ * owned.
  */
 #pragma once
 
@@ -80,7 +82,8 @@ typedef struct FieldPart {
     void *object; /* all-zero, but for what a missing field shall be */
 } FieldPart;
 
-/* What was read before an error stays in the objects, and the caller frees it. `refused`: more names that are; NULL: none. */
+/* What was read before an error stays in the objects, and the caller frees it. `refused`: more
+ * names that are; NULL: none. */
 int fields_read(Fault *fault, const Node *node, const FieldPart *parts, size_t count, const Refusal *refused);
 /* Adds the fields to `out`. */
 void fields_write(const FieldTable *table, const void *object, bool with_secrets, json_t *out);
@@ -93,7 +96,9 @@ bool fields_hold(const FieldTable *table, const void *object);
 
 bool field_table_has(const FieldTable *table, const char *name);
 bool field_table_takes(const FieldTable *table, const char *name); /* it has it, and a request may */
-/* Asserts what the rows promise: names that differ, a sentence, defaults that are in range, choices of one value only where nothing is stored … */
+/* Asserts what the rows promise: names that differ, a sentence, defaults that are in range, choices
+ * of one value only where nothing is stored … */
 void field_table_check(const FieldTable *table);
-/* A Markdown table: fields of objects in it under "object.field", those of lists not. What is only shown is left out, unless that is all. */
+/* A Markdown table: fields of objects in it under "object.field", those of lists not. What is only
+ * shown is left out, unless that is all. */
 void field_table_document(const FieldTable *table, Buffer *out);

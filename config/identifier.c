@@ -23,7 +23,8 @@ static const struct {
 } pairs[] = {{0xC6, "ae"},  {0xE6, "ae"},  {0xDE, "th"},  {0xFE, "th"},  {0xDF, "ss"},
              {0x132, "ij"}, {0x133, "ij"}, {0x152, "oe"}, {0x153, "oe"}, {0x1E9E, "ss"}};
 
-/* What one character becomes: one or two of [a-z0-9_], "" for a combining accent or apostrophe, "-" for anything else. */
+/* What one character becomes: one or two of [a-z0-9_], "" for a combining accent or apostrophe, "-"
+ * for anything else. */
 static const char *slug_of(uint32_t character, char single[static 2]) {
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         if (pairs[i].character == character) return pairs[i].letters;

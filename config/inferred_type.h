@@ -10,8 +10,8 @@ bool inferred_type_valid(DataType type);
 /* The one of that name, as data_type_name has it; false: none of them is called so. */
 bool inferred_type_named(const char *name, DataType *ret_type);
 /*
- * The narrowest type whose column holds the values of both: of what was seen before there is a column. Associative and commutative,
- * so that the order of events does not count.
+ * The narrowest type whose column holds the values of both: of what was seen before there is a
+ * column. Associative and commutative, so that the order of events does not count.
  */
 DataType inferred_type_widen(DataType a, DataType b);
 /* The type of the variant column that takes a value of that type: a time is text there. */

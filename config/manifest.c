@@ -192,7 +192,7 @@ int manifest_source_parse(const json_t *document, const char *source_id, Manifes
     return 0;
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 typedef struct ManifestReading {
     const ManifestReader *reader; /* NULL: the first error ends it */
@@ -236,7 +236,7 @@ void manifest_find(ManifestPlace *place, const char *path, const char *format, .
     place->reading->reader->report(place->reading->reader->context, line.text);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static bool is_declared(const ManifestReading *reading, const char *name) {
     size_t index;
@@ -292,7 +292,7 @@ static int check_connections(const ManifestReading *reading, Fault *fault, const
     return r;
 }
 
-/* ---- documents ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *manifest, const char *id) {
     for (size_t i = 0; i + 1 < manifest->count; i++)

@@ -108,7 +108,8 @@ static int read_key(const char *option, const char *path, char buffer[static MAS
     return r;
 }
 
-/* One of NAME=FILE, separated by commas: the option's own check has found that it is so. *at: behind it. */
+/* One of NAME=FILE, separated by commas: the option's own check has found that it is so. *at:
+ * behind it. */
 static char *next_named(const char **at, Span *ret_name) {
     size_t size = strcspn(*at, ",");
     Span item = text_trim((Span){*at, size});

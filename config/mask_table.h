@@ -1,6 +1,7 @@
 /*
- * Masks: what stands in a column in place of its value. One table: name, parameter, which dataTypes have it, and what it needs. Here is
- * what is declared, as NAME or NAME:PARAMETER; mapping/mask.h makes the masked values. Pure; any thread.
+ * Masks: what stands in a column in place of its value. One table: name, parameter, which dataTypes
+ * have it, and what it needs. Here is what is declared, as NAME or NAME:PARAMETER; mapping/mask.h
+ * makes the masked values. Pure; any thread.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /*
- * What an event has besides body and headers when it was read from a broker: where its record stands there, and its key. Which of these fields
- * the events of a source have is said by its kind (source_kind.h).
+ * What an event has besides body and headers when it was read from a broker: where its record
+ * stands there, and its key. Which of these fields the events of a source have is said by its kind
+ * (source_kind.h).
  */
 #pragma once
 

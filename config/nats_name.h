@@ -7,7 +7,9 @@
 
 #define NATS_NAME_BYTES_MAX 255
 
-/* May it be the name of a stream or consumer: 1 to 255 bytes without spaces, control characters, '.', '*', '>', '/' and '\\'? */
+/* May it be the name of a stream or consumer: 1 to 255 bytes without spaces, control characters,
+ * '.', '*', '>', '/' and '\\'? */
 bool nats_name_valid(Span name);
-/* A subject to filter with: tokens of visible characters with '.' between them, '*' and a last '>' as wildcards, at most 255 bytes. */
+/* A subject to filter with: tokens of visible characters with '.' between them, '*' and a last '>'
+ * as wildcards, at most 255 bytes. */
 bool nats_filter_valid(Span subject);

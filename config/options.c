@@ -271,7 +271,8 @@ const char *options_name(size_t index, bool *ret_flag) {
     return options_table[index].name;
 }
 
-/* A YAML double-quoted scalar; the text holds no control characters. "${ENV:" is kept from being replaced when it is read again. */
+/* A YAML double-quoted scalar; the text holds no control characters. "${ENV:" is kept from being
+ * replaced when it is read again. */
 static void put_quoted(Buffer *out, const char *text) {
     buffer_append_byte(out, '"');
     for (; *text; text++) {

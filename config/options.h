@@ -1,13 +1,16 @@
 /*
- * Server options: one table row each (name, type, unit, default, range, reloadable, one-sentence doc). The command line
- * (--intake), the environment (SLUICE_INTAKE), the YAML config file (intake: …) and --print-config all come from it.
- * Later ones win: default < file < environment < command line.
+ * Server options: one table row each (name, type, unit, default, range, reloadable, one-sentence
+ * doc). The command line (--intake), the environment (SLUICE_INTAKE), the YAML config file (intake:
+ * …) and --print-config all come from it. Later ones win: default < file < environment < command
+ * line.
  *
- * In a name '-' and '.' become '_' in the environment (SLUICE_DISK_BUDGET). SLUICE_ADMIN is also what the client commands read: one
- * that holds "://" is a URL for them, and the server passes over it. Variables that are no option are left alone, empty ones count
- * as unset. In the file a name with dots may be nested (disk: {budget: 10GB}); `connections:` stands there only.
+ * In a name '-' and '.' become '_' in the environment (SLUICE_DISK_BUDGET). SLUICE_ADMIN is also
+ * what the client commands read: one that holds "://" is a URL for them, and the server passes over
+ * it. Variables that are no option are left alone, empty ones count as unset. In the file a name
+ * with dots may be nested (disk: {budget: 10GB}); `connections:` stands there only.
  *
- * One thread loads and reloads; a thread that reads options at the same time needs a copy of what it reads.
+ * One thread loads and reloads; a thread that reads options at the same time needs a copy of what
+ * it reads.
  */
 #pragma once
 
@@ -60,14 +63,18 @@ typedef struct Options {
     Connections list;    /* `connections:` of the config file, and "local" */
 } Options;
 
-/* Defaults, then the file (NULL: none), then the environment, then `arguments` (NULL: none; ends with NULL): "--name", "value" or
- * "--name=value"; a boolean may stand alone. `types`: of connections, ends with NULL; outlives the options. A wrong value is -EINVAL and
- * says file:line:column, or the variable, or the option, and the range. *ret_options is set on success only. */
+/* Defaults, then the file (NULL: none), then the environment, then `arguments` (NULL: none; ends
+ * with NULL): "--name", "value" or "--name=value"; a boolean may stand alone. `types`: of
+ * connections, ends with NULL; outlives the options. A wrong value is -EINVAL and says
+ * file:line:column, or the variable, or the option, and the range. *ret_options is set on success
+ * only. */
 int options_load(const char *config_file, char *const *arguments, const ConnectionType *const *types, Options *ret_options, Error *error);
 void options_deinit(Options *options);
-/* Takes over what is reloadable from `fresh`; names in `ignored` what differs but needs a restart. */
+/* Takes over what is reloadable from `fresh`; names in `ignored` what differs but needs a
+ * restart. */
 void options_reload(Options *options, const Options *fresh, Buffer *ignored);
-/* The name of option `index`, NULL past the last one. *ret_flag: on the command line it may stand alone. */
+/* The name of option `index`, NULL past the last one. *ret_flag: on the command line it may stand
+ * alone. */
 const char *options_name(size_t index, bool *ret_flag);
 /* The effective options as YAML with their docs as comments; secrets are not options. */
 void options_print(const Options *options, Buffer *out);

@@ -26,7 +26,8 @@
     { name, OPTION_SIZE, AT(field), value, least, most, NULL, reload, doc }
 #define TIME(name, field, value, least, most, reload, doc)                                                                                 \
     { name, OPTION_TIME, AT(field), value, least, most, NULL, reload, doc }
-/* LIVE: read anew where it is used. Threads copy what they need when they start, so most options are not. */
+/* LIVE: read anew where it is used. Threads copy what they need when they start, so most options
+ * are not. */
 #define LIVE true
 #define RESTART false
 

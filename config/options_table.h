@@ -43,7 +43,8 @@ extern const size_t options_table_size;
 void options_table_check(void);
 /* The row of a name; NULL: none. */
 const OptionInfo *option_find(Span name);
-/* Sets the field from text, replacing what was there. -EINVAL: the text of the error begins with the name of the option. */
+/* Sets the field from text, replacing what was there. -EINVAL: the text of the error begins with
+ * the name of the option. */
 int option_set(const OptionInfo *info, Options *options, Span text, Error *error);
 /* The value as option_set would take it. */
 void option_format(const OptionInfo *info, const Options *options, Buffer *out);

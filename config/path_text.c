@@ -73,7 +73,8 @@ static size_t pass_bracket(Span path, size_t at) {
     return at < path.size ? at + 1 : at;
 }
 
-/* Each bare step that is no plain word is quoted. `escapes`: a backslash before a character of the syntax takes its meaning away. */
+/* Each bare step that is no plain word is quoted. `escapes`: a backslash before a character of the
+ * syntax takes its meaning away. */
 static void respell(Span path, bool escapes, Buffer *out) {
     _cleanup_(buffer_deinit) Buffer step = {0};
     for (size_t at = 0; at < path.size;) {

@@ -92,7 +92,8 @@ static int refuse_kind(Fault *fault, const Node *value, const SettingInfo *info)
     return fault_plain(fault, value, "Setting \"%s\" must be %s, not %s", info->key, wanted[info->type], json_kind(value->value));
 }
 
-/* What the JSON says, before the range is looked at: -EINVAL: the wrong kind, -ERANGE: beyond any range. */
+/* What the JSON says, before the range is looked at: -EINVAL: the wrong kind, -ERANGE: beyond any
+ * range. */
 static int value_from_json(const SettingInfo *info, const json_t *value, int64_t *ret_value) {
     if (info->type == SETTING_BOOL) {
         if (!json_is_boolean(value)) return -EINVAL;

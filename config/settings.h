@@ -1,6 +1,6 @@
 /*
- * The settings registry of sources and sinks: one row per setting; parser, API, documentation and defaults come from it.
- * A sink's value overrides its source's, which overrides the default.
+ * The settings registry of sources and sinks: one row per setting; parser, API, documentation and
+ * defaults come from it. A sink's value overrides its source's, which overrides the default.
  */
 #pragma once
 
@@ -49,9 +49,12 @@ typedef struct Settings {
 /* The value in force; either may be NULL. */
 int64_t settings_effective(SettingId id, const Settings *source, const Settings *sink);
 
-/* Applies [{"key","value"}, …] (value null resets). -EINVAL names key, bounds and what would be right; *settings is unchanged then. */
+/* Applies [{"key","value"}, …] (value null resets). -EINVAL names key, bounds and what would be
+ * right; *settings is unchanged then. */
 int settings_apply(Settings *settings, const json_t *items, Error *error);
-/* The API's items for one owner: [{key,type,description,value,defaultValue,overwritten,protected,validation}, …]; new reference. */
+/* The API's items for one owner:
+ * [{key,type,description,value,defaultValue,overwritten,protected,validation}, …]; new
+ * reference. */
 json_t *settings_to_json(const Settings *source, const Settings *sink, bool of_sink);
 /* {key: value, …} of what is overridden, for the catalog; new reference. */
 json_t *settings_store(const Settings *settings);

@@ -55,7 +55,7 @@ char *source_sink_replace_wrong(const Source *source, const Sink *sink) {
     return text;
 }
 
-/* ---- the registry ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the registry ---------------------------------------------------------------------------- */
 
 const char *registry_url_wrong(const char *url) {
     size_t scheme = strncasecmp(url, "http://", 7) == 0 ? 7 : strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
@@ -116,7 +116,7 @@ const FieldTable bridge_registry_fields = {.owners = "registries",
                                            .refused = registry_refusals,
                                            .complete = complete_registry};
 
-/* ---- fields of all kinds ---------------------------------------------------------------------------------------------------------------- */
+/* ---- fields of all kinds --------------------------------------------------------------------- */
 
 int bridge_check_connection(Fault *fault, const Node *field) {
     if (identifier_valid(json_string_value(field->value))) return 0;
@@ -181,7 +181,7 @@ json_t *bridge_write_start(const void *place) {
     unreachable();
 }
 
-/* ---- what all kinds answer alike -------------------------------------------------------------------------------------------------------- */
+/* ---- what all kinds answer alike ------------------------------------------------------------- */
 
 char *bridge_default_group(const Source *source, uint32_t project) {
     char *group = NULL;

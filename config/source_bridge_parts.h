@@ -1,4 +1,5 @@
-/* What the tables of all kinds of bridges are made of; internal to config/. The rows are of parts that begin with a BridgeSource. */
+/* What the tables of all kinds of bridges are made of; internal to config/. The rows are of parts
+ * that begin with a BridgeSource. */
 #pragma once
 
 #include "config/field_table.h"

@@ -125,7 +125,8 @@ static bool same_topic(const char *a, const char *b) {
     return a[0] == '^' || b[0] == '^' || strcmp(a, b) == 0;
 }
 
-/* Members of one group divide the partitions of a topic. Without `loop` all are read, and nobody is joined. */
+/* Members of one group divide the partitions of a topic. Without `loop` all are read, and nobody is
+ * joined. */
 static bool shares(const Source *a, const Source *b, uint32_t project) {
     const KafkaSource *one = source_kafka(a), *other = source_kafka(b);
     _cleanup_free_ char *group = kafka_source_group(a, project), *other_group = kafka_source_group(b, project);

@@ -12,10 +12,12 @@ typedef struct KafkaSource {
     bool tombstones_are_events; /* a record without a value is an event with an empty body; else it is skipped */
 } KafkaSource;
 
-/* The consumer group, which is a part of the key of its positions: as declared, else sluice-PROJECT-SOURCE. free(). */
+/* The consumer group, which is a part of the key of its positions: as declared, else
+ * sluice-PROJECT-SOURCE. free(). */
 char *kafka_source_group(const Source *source, uint32_t project);
 
-/* NULL: records without a value are events of the source; else why not: what stands behind `tombstone is set, `. */
+/* NULL: records without a value are events of the source; else why not: what stands behind
+ * `tombstone is set, `. */
 const char *source_without_tombstones(const Source *source);
 
 /* NULL: it is of another kind. */

@@ -11,9 +11,11 @@ typedef struct NatsSource {
     char *durable; /* NULL: see nats_source_durable */
 } NatsSource;
 
-/* The name of its durable consumer: as declared, else sluice-PROJECT-SOURCE. NULL: it is declared as "none", and has no durable. free(). */
+/* The name of its durable consumer: as declared, else sluice-PROJECT-SOURCE. NULL: it is declared
+ * as "none", and has no durable. free(). */
 char *nats_source_durable(const Source *source, uint32_t project);
-/* What stands for a consumer group in the key of its positions: the name of the durable, or what it would be by default. free(). */
+/* What stands for a consumer group in the key of its positions: the name of the durable, or what it
+ * would be by default. free(). */
 char *nats_source_group(const Source *source, uint32_t project);
 
 /* NULL: it is of another kind. */

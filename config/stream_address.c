@@ -1,4 +1,5 @@
-/* The addresses of a stream manifest: the broker or database that one names, and the connection that it declares. */
+/* The addresses of a stream manifest: the broker or database that one names, and the connection
+ * that it declares. */
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +30,8 @@ static int read_depot(Stream *stream, const Node *address, const StreamUri *uri)
     return 0;
 }
 
-/* The connection is known by what it is: the same address gives the same one, and a changed address another. */
+/* The connection is known by what it is: the same address gives the same one, and a changed address
+ * another. */
 static const char *declare_connection(Stream *stream, const char *type, char name[static 40]) {
     json_t *body = json_pack("{s:s}", "type", type);
     check(body && json_object_update(body, stream->connection) == 0);

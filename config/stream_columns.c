@@ -1,4 +1,5 @@
-/* The columns of a stream manifest's sink: what its options say of those that it declares, or which ones inference begins with. */
+/* The columns of a stream manifest's sink: what its options say of those that it declares, or which
+ * ones inference begins with. */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +21,8 @@ static json_t *declared_column(const Stream *stream, const char *field) {
     return NULL;
 }
 
-/* What an option says of a field, as far as it has a place of its own: nodes of the option and of the entry in it. */
+/* What an option says of a field, as far as it has a place of its own: nodes of the option and of
+ * the entry in it. */
 typedef struct OptionEntry {
     Node option, entry;
     bool has_entry;
@@ -136,8 +138,8 @@ static json_t *column_name(json_t *columns, const char *path) {
 }
 
 /*
- * Keys and masked fields are declared; all others are inferred. A name of a base column is that column; `options` with `option` name the
- * field.
+ * Keys and masked fields are declared; all others are inferred. A name of a base column is that
+ * column; `options` with `option` name the field.
  */
 static int add_column(Stream *stream, const Node *options, const char *option, json_t *columns, const char *path, json_t **ret_column) {
     size_t index;

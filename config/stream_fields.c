@@ -10,7 +10,7 @@
 
 #define NAMES_MAX 100
 
-/* ---- values that are not just a text or a number --------------------------------------------------------------------------------------- */
+/* ---- values that are not just a text or a number --------------------------------------------- */
 
 static int take_name(Stream *stream, const StreamField *field, const StreamGiven *given) {
     (void)field;
@@ -130,7 +130,7 @@ static int take_keys(Stream *stream, const StreamField *field, const StreamGiven
     return each_name(stream, given, "names of fields", add_name, stream->keys);
 }
 
-/* ---- NAME:VALUE, as a map, a list or a text ----------------------------------------------------------------------------------------------- */
+/* ---- NAME:VALUE, as a map, a list or a text -------------------------------------------------- */
 
 typedef struct Pairs {
     json_t *into;
@@ -223,7 +223,7 @@ static int take_postgres(Stream *stream, const StreamField *field, const StreamG
     return 0;
 }
 
-/* ---- placeholders ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- placeholders ---------------------------------------------------------------------------- */
 
 static int take_envs(Stream *stream, const StreamField *field, const StreamGiven *given) {
     (void)field;
@@ -276,7 +276,7 @@ static int take_use(Stream *stream, const StreamField *field, const StreamGiven 
     return r;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 #define BATCH_SIZE                                                                                                                         \
     .name = "batch_size", .form = STREAM_COUNT, .into = STREAM_PART, .field = "batchSize", .least = 1, .most = 100000,                     \

@@ -17,7 +17,7 @@ bool stream_manifest_is(const json_t *document) {
     return type && strcmp(type, "nilus") == 0;
 }
 
-/* ---- what has been read --------------------------------------------------------------------------------------------------------------- */
+/* ---- what has been read ---------------------------------------------------------------------- */
 
 const char *stream_pointer_of(const Node *node, char out[static STREAM_POINTER_SIZE]) {
     Fault scratch = {0};
@@ -73,7 +73,7 @@ int stream_bool(Stream *stream, const StreamGiven *given, bool *ret_value) {
     return 0;
 }
 
-/* ---- placeholders ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- placeholders ---------------------------------------------------------------------------- */
 
 static int read_value(Stream *stream, const char *name, Buffer *out, Error *error) {
     const char *value = getenv(name);
@@ -120,7 +120,7 @@ static const char *find_value(StreamValues *values, Span span, Error *error) {
     return json_string_value(text);
 }
 
-/* ---- one value -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one value ------------------------------------------------------------------------------- */
 
 static int take_count(Stream *stream, const StreamField *field, const StreamGiven *given) {
     int64_t value = -1;
@@ -194,7 +194,7 @@ static int take_value(Stream *stream, const StreamField *field, const StreamGive
     unreachable();
 }
 
-/* ---- the fields of an object or address ---------------------------------------------------------------------------------------------------- */
+/* ---- the fields of an object or address ------------------------------------------------------ */
 
 const StreamField *stream_find_field(unsigned place, const char *name) {
     for (const StreamField *field = stream_fields; field->name; field++) {
@@ -318,9 +318,10 @@ int stream_read_parameters(Stream *stream, unsigned place, const char *prefix, c
     return 0;
 }
 
-/* ---- the document ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the document ---------------------------------------------------------------------------- */
 
-/* A stream's rows are wanted soon: they are staged as often as batches end there, and imported as often as a sink may. */
+/* A stream's rows are wanted soon: they are staged as often as batches end there, and imported as
+ * often as a sink may. */
 static void set_intervals(Stream *stream) {
     const char *timeout = json_string_value(json_object_get(stream->part, "batchTimeout"));
     usec_t usec = 0;

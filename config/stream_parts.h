@@ -100,7 +100,8 @@ struct Stream {
     StreamTranslation result;
 };
 
-/* `Field "x" TEXT` at the value, or `Field "spec.source.address" has the parameter "x", which TEXT`. -EINVAL */
+/* `Field "x" TEXT` at the value, or `Field "spec.source.address" has the parameter "x", which
+ * TEXT`. -EINVAL */
 int stream_refuse(Stream *stream, const StreamGiven *given, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Its value, put into the document; `pointer`: of the field in it, for faults. */
 void stream_set(Stream *stream, json_t *object, const char *field, json_t *take_value, const char *pointer, const StreamGiven *given);

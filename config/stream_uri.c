@@ -106,7 +106,8 @@ static bool ports_are_numbers(const char *hosts) {
     }
 }
 
-/* The login ends at the last '@': one in a password should be encoded, but nothing else can be meant. */
+/* The login ends at the last '@': one in a password should be encoded, but nothing else can be
+ * meant. */
 static int read_authority(StreamValues *values, Span *rest, StreamUri *uri, Error *error) {
     Span host = cut(rest, "/?#");
     const char *at = host.size > 0 ? memrchr(host.data, '@', host.size) : NULL;

@@ -3,8 +3,9 @@
  *
  *   kafka://?bootstrap_servers=a:9092&group_id=g      nats+jetstream://user:password@host:4222?subject=orders
  *
- * It is divided before anything in it is decoded. Then each part is percent-decoded ('+' stays a '+'), and a placeholder `{NAME}` in it
- * becomes the value of that name as it is: a value needs no percent-encoding, and cannot add a part or a parameter.
+ * It is divided before anything in it is decoded. Then each part is percent-decoded ('+' stays a
+ * '+'), and a placeholder `{NAME}` in it becomes the value of that name as it is: a value needs no
+ * percent-encoding, and cannot add a part or a parameter.
  *
  * Errors name no value, since it may be a secret.
  */
@@ -18,7 +19,8 @@
 #define STREAM_ADDRESS_BYTES_MAX 8192
 #define STREAM_PARAMETERS_MAX 64
 
-/* The values of placeholders: NULL and an error when there is none of that name. The text is borrowed until the next call. */
+/* The values of placeholders: NULL and an error when there is none of that name. The text is
+ * borrowed until the next call. */
 typedef struct StreamValues StreamValues;
 struct StreamValues {
     const char *(*find)(StreamValues *values, Span name, Error *error);
@@ -39,12 +41,14 @@ typedef struct StreamUri {
     size_t parameter_count;
 } StreamUri;
 
-/* Is there a placeholder at the beginning of the text? Its size with the braces, else 0. A name has letters, digits and '_'. */
+/* Is there a placeholder at the beginning of the text? Its size with the braces, else 0. A name has
+ * letters, digits and '_'. */
 size_t stream_placeholder(Span text);
 /* A text with placeholders that is no address: they become their values. *ret_text: free(). */
 int stream_fill(StreamValues *values, const char *text, char **ret_text, Error *error);
 
-/* An address that is nothing but a placeholder is what its value says. -EINVAL: what is wrong, to follow `The address `. */
+/* An address that is nothing but a placeholder is what its value says. -EINVAL: what is wrong, to
+ * follow `The address `. */
 int stream_uri_parse(const char *address, StreamValues *values, StreamUri *ret_uri, Error *error);
 void stream_uri_deinit(StreamUri *uri);
 const char *stream_uri_find(const StreamUri *uri, const char *name); /* NULL: it has no such parameter */

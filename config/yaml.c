@@ -25,7 +25,8 @@ typedef struct YamlMark {
     size_t line, column; /* from 1 */
 } YamlMark;
 
-/* Where a value stands, and those in it. All in the arena of the parse; an alias shares the places of its anchor. */
+/* Where a value stands, and those in it. All in the arena of the parse; an alias shares the places
+ * of its anchor. */
 typedef struct YamlPlace YamlPlace;
 typedef struct PlaceEntry {
     const char *key; /* NULL in a sequence */
@@ -124,7 +125,8 @@ static void forget_anchors(Parse *parse) {
     while (parse->anchor_count > 0) free(parse->anchors[--parse->anchor_count].name);
 }
 
-/* An alias becomes a copy. Only finished anchors are known, so there is no cycle; what copies may grow to is counted first. */
+/* An alias becomes a copy. Only finished anchors are known, so there is no cycle; what copies may
+ * grow to is counted first. */
 static int read_alias(Parse *parse, YamlMark mark, const char *name, int depth, json_t **ret_json, const YamlPlace **ret_place) {
     for (size_t i = parse->anchor_count; i-- > 0;) {
         const Anchor *anchor = &parse->anchors[i];

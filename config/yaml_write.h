@@ -5,5 +5,6 @@
 
 #include "base/buffer.h"
 
-/* Appends it, in blocks with two spaces. An object or array of nothing but scalars, below the first level, stands in one line while it is short. */
+/* Appends it, in blocks with two spaces. An object or array of nothing but scalars, below the first
+ * level, stands in one line while it is short. */
 void yaml_write(const json_t *value, Buffer *out);

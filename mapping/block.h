@@ -1,6 +1,7 @@
 /*
- * Sixteen bytes at a time, for cells: SSE2 where the processor has it, else two words of eight. Both give the same; BLOCK_PORTABLE asks
- * for the words, so that a test can hold one against the other. Masks have bit i set for byte i, and no other.
+ * Sixteen bytes at a time, for cells: SSE2 where the processor has it, else two words of eight.
+ * Both give the same; BLOCK_PORTABLE asks for the words, so that a test can hold one against the
+ * other. Masks have bit i set for byte i, and no other.
  */
 #pragma once
 
@@ -141,7 +142,8 @@ static inline void block_hex(Block block, Block ret_digits[static 2]) {
 
 #endif
 
-/* `size` (0..16) bytes with zeros behind; no byte at or past `end` is read, of which `size` bytes are known to be before it. */
+/* `size` (0..16) bytes with zeros behind; no byte at or past `end` is read, of which `size` bytes
+ * are known to be before it. */
 static inline Block block_load_part(const char *from, size_t size, const char *end) {
     check_debug(size <= BLOCK_BYTES && (size == 0 || (ptrdiff_t)size <= end - from));
     if (__builtin_expect(end - from >= BLOCK_BYTES, 1)) return block_load(from);

@@ -1,7 +1,9 @@
 /*
- * The cells of row.h on bare memory, for who has made room: what is short and common is inlined here, what is long is in row.c. Each
- * function writes at `to` and returns where the cell ends; what it leaves behind that is undefined. Whole blocks are stored: the room is
- * `size` + CELL_ROOM bytes, where `size` is the text's. `end` is the end of readable memory: no byte at or past it is read. Any thread.
+ * The cells of row.h on bare memory, for who has made room: what is short and common is inlined
+ * here, what is long is in row.c. Each function writes at `to` and returns where the cell ends;
+ * what it leaves behind that is undefined. Whole blocks are stored: the room is `size` + CELL_ROOM
+ * bytes, where `size` is the text's. `end` is the end of readable memory: no byte at or past it is
+ * read. Any thread.
  */
 #pragma once
 
@@ -47,8 +49,9 @@ static inline char *cell_put_blocks(char *to, Block head, Block tail, size_t tai
     return to + quoted;
 }
 
-/* A text without quotes, backslashes and control characters, such as a JSON string without escapes: commas and spaces are all that asks
- * for quotes. No branch hangs on what the text is while it is short. */
+/* A text without quotes, backslashes and control characters, such as a JSON string without escapes:
+ * commas and spaces are all that asks for quotes. No branch hangs on what the text is while it is
+ * short. */
 static inline char *cell_put_string(char *to, const char *from, size_t size, const char *end) {
     if (size <= BLOCK_BYTES) {
         Block block = block_load_part(from, size, end);
@@ -78,7 +81,8 @@ static inline char *cell_put_text(char *to, const char *from, size_t size, const
     return cell_put_long_text(to, from, size);
 }
 
-/* A JSON string without escapes, with its quotes: they become two each, and the cell has its own. */
+/* A JSON string without escapes, with its quotes: they become two each, and the cell has its
+ * own. */
 static inline char *cell_put_quoted_string(char *to, const char *from, size_t size, const char *end) {
     memcpy(to, "\"\"", 2);
     to = cell_copy(to + 2, from, size, end);

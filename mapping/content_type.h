@@ -3,5 +3,6 @@
 
 #include "base/span.h"
 
-/* Without parameters and white space around it: "application/json; charset=utf-8" -> "application/json". Case is as sent. */
+/* Without parameters and white space around it: "application/json; charset=utf-8" ->
+ * "application/json". Case is as sent. */
 Span content_type_essence(Span content_type);

@@ -13,7 +13,8 @@
 #define NOT_AN_INDEX (-1)
 #define INDEX_MAX 999999999
 
-/* A place in the form's tree; texts are in Form.text, places in Form.nodes, both by number since they move. */
+/* A place in the form's tree; texts are in Form.text, places in Form.nodes, both by number since
+ * they move. */
 typedef struct FormNode {
     uint64_t key_hash; /* long names that differ at their ends only would take long to compare with each other */
     uint32_t key_at, key_size;
@@ -50,7 +51,8 @@ static int64_t index_of(Span key) {
     return value;
 }
 
-/* The child of `parent` with this key, made if it is not there. A key of size 0 with `append` is []. */
+/* The child of `parent` with this key, made if it is not there. A key of size 0 with `append` is
+ * []. */
 static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
     int64_t index = append ? node_at(form, parent)->next_index : index_of(key);
     uint64_t hash = index == NOT_AN_INDEX ? keyed_hash(hash_key_of_process(), key.data, key.size) : 0;

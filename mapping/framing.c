@@ -147,7 +147,8 @@ static int lone_value(FrameReader *reader, const char *start, Span *ret_event, E
     return 0;
 }
 
-/* Behind the element of an array that begins at `p`: at its comma or the array's bracket; NULL when there is none. */
+/* Behind the element of an array that begins at `p`: at its comma or the array's bracket; NULL when
+ * there is none. */
 static const char *pass_element(const char *p, const char *end) {
     while (p && p < end && *p != ',' && *p != ']') {
         if (*p == '"')
@@ -225,7 +226,8 @@ static int next_frame(FrameReader *reader, Span *ret_event, Error *error) {
     unreachable();
 }
 
-/* curl -d and others call everything a form; a form that is meant as one does not begin with a bracket and go on as JSON. */
+/* curl -d and others call everything a form; a form that is meant as one does not begin with a
+ * bracket and go on as JSON. */
 static bool is_json_in_a_form(Span event) {
     ScanFault fault;
     const char *end = event.data + event.size, *first = pass_space(event.data, end);

@@ -1,4 +1,5 @@
-/* The `headers` cell: a JSON object of canonical names in order, the values of a repeated name joined by ", ". One thread. */
+/* The `headers` cell: a JSON object of canonical names in order, the values of a repeated name
+ * joined by ", ". One thread. */
 #pragma once
 
 #include "base/buffer.h"
@@ -14,6 +15,7 @@ typedef struct HeaderWriter {
     Buffer value;
 } HeaderWriter;
 
-/* Appends the object. A value that is not UTF-8 is taken as ISO 8859-1, which is what HTTP once meant by such bytes. */
+/* Appends the object. A value that is not UTF-8 is taken as ISO 8859-1, which is what HTTP once
+ * meant by such bytes. */
 void headers_to_json(HeaderWriter *writer, const EventHeader *headers, size_t count, Buffer *out);
 void header_writer_deinit(HeaderWriter *writer);

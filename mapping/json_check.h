@@ -1,4 +1,5 @@
-/* Is a text JSON? The check of scanner.h alone, for those that look for no paths. Pure; any thread. */
+/* Is a text JSON? The check of scanner.h alone, for those that look for no paths. Pure; any
+ * thread. */
 #pragma once
 
 #include <stddef.h>

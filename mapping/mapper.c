@@ -16,7 +16,8 @@
 
 #define SCRATCH_KEPT_BYTES (1 << 20) /* what a rare large event made larger is given back */
 
-/* Where the row of a sink that others copy from stands in its buffer, and how many of its cells are there. */
+/* Where the row of a sink that others copy from stands in its buffer, and how many of its cells are
+ * there. */
 typedef struct RowNote {
     size_t start;
     uint32_t done;
@@ -86,7 +87,8 @@ void mapper_free(Mapper *mapper) {
     free(mapper);
 }
 
-/* Fills the failure with a text of UTF-8 without control characters, whatever the values in it hold. */
+/* Fills the failure with a text of UTF-8 without control characters, whatever the values in it
+ * hold. */
 static __attribute__((format(printf, 4, 5), noinline)) MapError fail(MapFailure *failure, MapError error, const char *column,
                                                                      const char *format, ...) {
     check(error != MAP_OK);
@@ -172,7 +174,8 @@ static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned
     unreachable();
 }
 
-/* `reason`: the rest of a sentence that begins with the value, which is left out where it must not be shown. */
+/* `reason`: the rest of a sentence that begins with the value, which is left out where it must not
+ * be shown. */
 static MapError fail_value(const PlanColumn *compiled, Span text, const char *reason, MapFailure *failure) {
     const Column *column = compiled->column;
     if (compiled->hides)
@@ -446,8 +449,9 @@ static inline char *put_common_field(const Mapper *mapper, const PlanColumn *com
 }
 
 /*
- * The columns that are common and whose cells are only copied. NULL: put_column has to do it, since there is no room (`room` bytes for
- * texts of any size, besides what PlanSink.fixed_bytes says) or since this cell takes more, or it is an error.
+ * The columns that are common and whose cells are only copied. NULL: put_column has to do it, since
+ * there is no room (`room` bytes for texts of any size, besides what PlanSink.fixed_bytes says) or
+ * since this cell takes more, or it is an error.
  */
 static inline char *put_common(Mapper *mapper, const PlanColumn *compiled, const Uuid *id, char *to, ptrdiff_t room) {
     if (compiled->op > PLAN_PUT_JSON) {
@@ -477,7 +481,8 @@ static inline char *put_common(Mapper *mapper, const PlanColumn *compiled, const
     return NULL;
 }
 
-/* The cells of a run, each with a comma behind it. What the loop needs stands in locals: the bytes that it writes could be anything. */
+/* The cells of a run, each with a comma behind it. What the loop needs stands in locals: the bytes
+ * that it writes could be anything. */
 static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run, const Event *event, Buffer *row, size_t start,
                         RowNote *note, MapFailure *failure) {
     const size_t fixed = sink->fixed_bytes, most = mapper->row_bytes_max;
@@ -520,7 +525,8 @@ static __attribute__((noinline)) void copy_defaults(Mapper *mapper, const Plan *
     }
 }
 
-/* The cells of a run from where they are already. False: they are not there, or make the row too large; put_run says at which column. */
+/* The cells of a run from where they are already. False: they are not there, or make the row too
+ * large; put_run says at which column. */
 static bool copy_run(const Mapper *mapper, const Plan *plan, const PlanSink *sink, const PlanRun *run, Buffer *const *rows, Buffer *row,
                      size_t start, RowNote *note) {
     const RowNote *source = &mapper->notes[run->from];
@@ -585,7 +591,8 @@ static bool is_of_deletion(const PlanSink *sink, const Column *column) {
     return column->primary_key || (newer_by && strcmp(column->name, newer_by) == 0);
 }
 
-/* A row by its columns one by one, of an element or of a deletion, which has values for its key only. */
+/* A row by its columns one by one, of an element or of a deletion, which has values for its key
+ * only. */
 static MapError put_slowly(Mapper *mapper, const PlanSink *sink, const Event *event, bool deletes, Buffer *row, MapFailure *failure) {
     size_t start = row->size;
     for (const PlanColumn *compiled = sink->columns, *stop = compiled + sink->column_count; compiled < stop; compiled++) {
@@ -661,7 +668,8 @@ static __attribute__((noinline)) MapError explode(Mapper *mapper, const PlanSink
     return failure->error = error;
 }
 
-/* The rows of an event in a sink that explodes or deletes. False: it is one row like those of other sinks, with one more cell. */
+/* The rows of an event in a sink that explodes or deletes. False: it is one row like those of other
+ * sinks, with one more cell. */
 static __attribute__((noinline)) bool put_special(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row,
                                                   MapFailure *failure) {
     if (sink->delete_on && event->is_tombstone && sink->sink->target.table.delete_on.tombstone)

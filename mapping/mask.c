@@ -24,9 +24,10 @@ struct CompiledMask {
     double share;    /* noise */
 };
 
-/* ---- compile ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- compile --------------------------------------------------------------------------------- */
 
-/* Other masks of the same value must not tell what this one took from the key. `hash` is what others can make of the key, too. */
+/* Other masks of the same value must not tell what this one took from the key. `hash` is what
+ * others can make of the key, too. */
 static const char *const purposes[MASK_KIND_COUNT_] = {
     [MASK_UUID] = "sluice mask uuid", [MASK_NOISE] = "sluice mask noise", [MASK_DATE_SHIFT] = "sluice mask date_shift"};
 
@@ -111,7 +112,7 @@ void mask_free(CompiledMask *mask) {
     free(mask);
 }
 
-/* ---- digests ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
 static void put_hex(char *to, const unsigned char *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
@@ -169,7 +170,7 @@ static uint64_t random_of(const CompiledMask *mask, Span text) {
     return random;
 }
 
-/* ---- characters -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- characters ------------------------------------------------------------------------------ */
 
 /* Size of the character at `at`, of UTF-8. */
 static size_t character_size(const char *at, const char *end) {
@@ -217,7 +218,8 @@ static bool is_mark(char c) {
     return (c >= ' ' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
 }
 
-/* Digits with places from..to (counted from 0) are shown, and marks; anything else is a star a character. */
+/* Digits with places from..to (counted from 0) are shown, and marks; anything else is a star a
+ * character. */
 static void put_digits(Buffer *out, Span text, size_t from, size_t to) {
     const char *p = text.data, *end = p + text.size;
     size_t digit = 0;
@@ -262,7 +264,7 @@ static int put_text(const CompiledMask *mask, Span text, unsigned known, Buffer 
     return 0;
 }
 
-/* ---- numbers ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static int put_number(const CompiledMask *mask, Span text, unsigned known, Buffer *row, Buffer *out, const char **ret_reason) {
     bool is_integer = mask->type == DATA_INTEGER;
@@ -289,7 +291,7 @@ static int put_number(const CompiledMask *mask, Span text, unsigned known, Buffe
     return mask->type == DATA_TEXT ? (row_put_plain(row, masked), 0) : value_put(row, mask->type, masked, 0, ret_reason);
 }
 
-/* ---- dates ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- dates ----------------------------------------------------------------------------------- */
 
 enum { DATE_TEXT_SIZE = 10 };
 
@@ -330,7 +332,8 @@ static void shift(const CompiledMask *mask, Span value, char date[static DATE_TE
     put_days(date, days + by);
 }
 
-/* A time as it is written, with another date: its time of day and its offset stay. Equal instants move by the same days. */
+/* A time as it is written, with another date: its time of day and its offset stay. Equal instants
+ * move by the same days. */
 static int shift_text(const CompiledMask *mask, Span text, Buffer *row, Buffer *out) {
     size_t size = out->size;
     buffer_append_span(out, text);

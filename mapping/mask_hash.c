@@ -1,5 +1,6 @@
-/* The functions of OpenSSL's EVP allocate for each digest, and take twice as long for a short text: these do not. They are deprecated for
- * that they take no other implementation than the library's own, which nothing here asks for. */
+/* The functions of OpenSSL's EVP allocate for each digest, and take twice as long for a short text:
+ * these do not. They are deprecated for that they take no other implementation than the library's
+ * own, which nothing here asks for. */
 #define OPENSSL_API_COMPAT 0x10100000L
 
 #include "mapping/mask_hash.h"

@@ -1,4 +1,5 @@
-/* Numbers of masks, in decimal arithmetic: multiples of a step, and noise. The texts are JSON numbers. Pure; any thread. */
+/* Numbers of masks, in decimal arithmetic: multiples of a step, and noise. The texts are JSON
+ * numbers. Pure; any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,9 +22,11 @@ typedef enum MaskMultiple {
 } MaskMultiple;
 
 enum { MASK_NUMBER_TOO_LARGE = 1 };
-/* Appends the multiple with the places of the step. `is_integer`: it stays in 64 bits. 0, or MASK_NUMBER_TOO_LARGE: over about 35 digits. */
+/* Appends the multiple with the places of the step. `is_integer`: it stays in 64 bits. 0, or
+ * MASK_NUMBER_TOO_LARGE: over about 35 digits. */
 int mask_multiple(Buffer *out, Span number, MaskStep step, MaskMultiple which, bool is_integer);
 /* The same of the range that begins there: LOW-HIGH. */
 int mask_range(Buffer *out, Span number, MaskStep step);
-/* Appends number + number x share x (2 x random / 2^64 - 1), with as many places as the number has, 15 at most. */
+/* Appends number + number x share x (2 x random / 2^64 - 1), with as many places as the number has,
+ * 15 at most. */
 int mask_noise(Buffer *out, Span number, double share, uint64_t random, bool is_integer);

@@ -318,8 +318,9 @@ static int compare_indexes(const void *a, const void *b) {
 }
 
 /*
- * Makes the node of the paths `slots` (in path order), which share their first `depth` steps; gives its number. A key's paths and an
- * index's paths differ only when one of them quotes the number; then the two lead to different nodes, hence the bound on nodes.
+ * Makes the node of the paths `slots` (in path order), which share their first `depth` steps; gives
+ * its number. A key's paths and an index's paths differ only when one of them quotes the number;
+ * then the two lead to different nodes, hence the bound on nodes.
  */
 static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, size_t depth) {
     check(depth <= PATH_STEPS_MAX && count <= build->set->slot_count);
@@ -383,7 +384,8 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
     return number;
 }
 
-/* What the scanner relies on without looking: every range is inside its array, and each node but the first is behind the one that leads to it. */
+/* What the scanner relies on without looking: every range is inside its array, and each node but
+ * the first is behind the one that leads to it. */
 static void check_node(const PathSet *set, const Build *build, uint32_t number) {
     const PathNode *node = &set->nodes[number];
     uint32_t keys = build_count(&build->keys, sizeof(PathKey)), indexes = build_count(&build->indexes, sizeof(PathIndex));

@@ -1,11 +1,15 @@
 /*
- * Every path of every column of every sink of a source, as one trie, so that one pass over an event finds them all.
+ * Every path of every column of every sink of a source, as one trie, so that one pass over an event
+ * finds them all.
  *
- * Path: steps `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`; `.` alone is the whole body. A leading `$.`, or `$` alone, is the
- * root and counts for nothing: `$.issue.id`. A bare step is any text without `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not, is an index in an array and a key in an object. A
- * quoted step is a JSON string (its escapes count) and is a key only.
+ * Path: steps `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`; `.` alone is the whole body. A
+ * leading `$.`, or `$` alone, is the root and counts for nothing: `$.issue.id`. A bare step is any
+ * text without `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not,
+ * is an index in an array and a key in an object. A quoted step is a JSON string (its escapes
+ * count) and is a key only.
  *
- * A place can be watched: the scanner then also notes the members of the object there that no path names.
+ * A place can be watched: the scanner then also notes the members of the object there that no path
+ * names.
  *
  * Built by one thread (new, add…, watch…, seal), then immutable and free for all threads.
  */
@@ -37,7 +41,8 @@ typedef struct PathIndex {
     uint32_t node;
 } PathIndex;
 
-/* A place in the document. The ranges are of the arrays of PathSet. A node can be reached over a key or over an index, never twice in a document. */
+/* A place in the document. The ranges are of the arrays of PathSet. A node can be reached over a
+ * key or over an index, never twice in a document. */
 typedef struct PathNode {
     uint64_t key_sizes;  /* bit n: there is a key of n bytes, counted modulo 64 */
     uint64_t key_unseen; /* bit n: the key with place n; PATH_WATCHED as well; all bits when there are more than 63 keys */
@@ -71,11 +76,13 @@ typedef struct PathSet {
 
 PathSet *pathset_new(void);
 void pathset_free(PathSet *set); /* NULL-safe */
-/* Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the text says at which byte of the path and why. */
+/* Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the text says at
+ * which byte of the path and why. */
 int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error);
 /* *ret_below: the path begins with the steps of `base`; then what is left of it was added, and *ret_slot is set. */
 int pathset_add_below(PathSet *set, Span base, Span path, bool *ret_below, uint32_t *ret_slot, Error *error);
-/* The place where the path of this slot ends is watched. Its steps are keys only, so it ends at one place. */
+/* The place where the path of this slot ends is watched. Its steps are keys only, so it ends at one
+ * place. */
 void pathset_watch(PathSet *set, uint32_t slot);
 /* Steps of the path, and one of them, unescaped; valid as long as the set. */
 size_t pathset_step_count(const PathSet *set, uint32_t slot);
@@ -87,12 +94,14 @@ uint32_t pathset_node(const PathSet *set, uint32_t slot);
 /* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
 int pathset_seal(PathSet *set, Error *error);
 
-/* Of all bytes: names that differ in the middle only, such as those of many like fields, must not stand on one place of the table. */
+/* Of all bytes: names that differ in the middle only, such as those of many like fields, must not
+ * stand on one place of the table. */
 static inline uint64_t pathset_hash(const PathSet *set, const char *text, size_t size, uint64_t head, uint64_t tail) {
     return keyed_hash_of_ends(&set->key, text, size, head, tail);
 }
 
-/* The key of `node` that equals the unescaped key, or NULL. `end`: of readable memory, so that short keys can be loaded at once. */
+/* The key of `node` that equals the unescaped key, or NULL. `end`: of readable memory, so that
+ * short keys can be loaded at once. */
 static inline const PathKey *pathset_find(const PathSet *set, const PathNode *node, const char *text, size_t size, const char *end) {
     uint64_t head = 0, tail = 0;
     if (size >= 8) {

@@ -77,7 +77,8 @@ static bool is_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || text_is_digit(c) || c == '_';
 }
 
-/* Does the template name this function? Comments and strings may say so too: then it is asked for in vain. */
+/* Does the template name this function? Comments and strings may say so too: then it is asked for
+ * in vain. */
 static bool names(const char *template_text, const char *name) {
     size_t size = strlen(name);
     for (const char *at = template_text; (at = strstr(at, name)); at += size)
@@ -91,8 +92,9 @@ static unsigned template_needs(const char *text) {
 }
 
 /*
- * Finds what is equal among all columns of a plan in a time that does not grow with their number: numbers from 1 by hash, 0 is free. One
- * of templates and one of columns; each is twice as large as it can become full.
+ * Finds what is equal among all columns of a plan in a time that does not grow with their number:
+ * numbers from 1 by hash, 0 is free. One of templates and one of columns; each is twice as large as
+ * it can become full.
  */
 typedef struct Lookup {
     uint32_t *numbers;
@@ -152,7 +154,8 @@ static int put_default(const PlanColumn *compiled, Span text, unsigned known, Bu
     return value_put(cell, compiled->put_type, text, known, ret_reason);
 }
 
-/* A default is what the event would have there: a JSON string with its text, a number, a boolean, or null. */
+/* A default is what the event would have there: a JSON string with its text, a number, a boolean,
+ * or null. */
 static int compile_default(PlanColumn *compiled, Error *error) {
     const Column *column = compiled->column;
     Span text = span_of(column->default_value);
@@ -189,7 +192,8 @@ static bool takes_empty(const Column *column) {
     return traits->holds_any || (traits->holds_json && !column->raw_string);
 }
 
-/* PLAN_PUT_OTHER and PLAN_PUT_TYPED are right for any data type; the rest are short cuts where the cell is a mere copy. */
+/* PLAN_PUT_OTHER and PLAN_PUT_TYPED are right for any data type; the rest are short cuts where the
+ * cell is a mere copy. */
 static PlanOp op_of(const Column *column) {
     const DataTraits *traits = &data_traits[column->data_type];
     bool is_text = column->data_type == DATA_TEXT;
@@ -219,7 +223,8 @@ static int compile_meta(const Source *source, Plan *plan, const Column *column, 
     return error_set(error, -EINVAL, "its meta field is \"%s\", but %s", meta_field_name(column->meta_field), buffer_text(&words));
 }
 
-/* A slot of the element that the sink explodes, where the path begins with that of the array, else of the event. */
+/* A slot of the element that the sink explodes, where the path begins with that of the array, else
+ * of the event. */
 static int add_path(Compile *compile, PlanSink *sink, Span path, bool *ret_of_element, uint32_t *ret_slot, Error *error) {
     Plan *plan = compile->plan;
     int r = 0;
@@ -423,7 +428,8 @@ static uint64_t hash_cell(const PlanColumn *compiled) {
     return column->mask ? keyed_hash_join(key, hash, hash_bytes(column->mask, strlen(column->mask))) : hash;
 }
 
-/* The place that first had this cell, which may be this one. `all` lists every place of the plan. */
+/* The place that first had this cell, which may be this one. `all` lists every place of the
+ * plan. */
 static ColumnPlace first_place(const Compile *compile, const ColumnPlace *all, uint32_t number) {
     const PlanSink *sinks = compile->plan->sinks;
     const Lookup *lookup = &compile->columns;

@@ -1,8 +1,10 @@
 /*
- * A plan: what is compiled once for a source and all its enabled sinks, and run for every event. The paths of all columns of all
- * sinks are one trie; one pass over the JSON text validates all of it (RFC 8259) and fills their slots. Pure: no I/O, no clock.
+ * A plan: what is compiled once for a source and all its enabled sinks, and run for every event.
+ * The paths of all columns of all sinks are one trie; one pass over the JSON text validates all of
+ * it (RFC 8259) and fills their slots. Pure: no I/O, no clock.
  *
- * A Plan is immutable and reference counted (any thread). A Mapper is one thread's scratch memory: no allocation per event once warm.
+ * A Plan is immutable and reference counted (any thread). A Mapper is one thread's scratch memory:
+ * no allocation per event once warm.
  */
 #pragma once
 
@@ -39,8 +41,9 @@ enum {
 
 /* -EINVAL names sink, column and place in the path, or the default value that does not fit its dataType. Keeps references on the sinks. */
 int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Plan **ret_plan, Error *error);
-/* The same with what masks need. -EINVAL also where a key is missing or is not shared as it must be, and where a column would hold in the
- * clear what another one masks, unless the source's bodyPolicy is keep. */
+/* The same with what masks need. -EINVAL also where a key is missing or is not shared as it must
+ * be, and where a column would hold in the clear what another one masks, unless the source's
+ * bodyPolicy is keep. */
 int plan_compile_masked(const Source *source, Sink *const *sinks, size_t sink_count, const PlanMasks *masks, Plan **ret_plan, Error *error);
 Plan *plan_ref(Plan *plan);
 void plan_unref(Plan *plan);
@@ -48,9 +51,11 @@ size_t plan_sink_count(const Plan *plan);
 const Sink *plan_sink(const Plan *plan, size_t index);
 unsigned plan_needs(const Plan *plan);    /* PLAN_NEEDS_… */
 bool plan_has_defaults(const Plan *plan); /* of declared columns */
-/* Values are masked, and the bodyPolicy is drop: nothing but rows is kept of an event, and failures show nothing of it. */
+/* Values are masked, and the bodyPolicy is drop: nothing but rows is kept of an event, and failures
+ * show nothing of it. */
 bool plan_drops_bodies(const Plan *plan);
-/* The distinct template texts, by template index: what the template worker evaluates for each event. 0: no template. */
+/* The distinct template texts, by template index: what the template worker evaluates for each
+ * event. 0: no template. */
 size_t plan_template_count(const Plan *plan);
 const char *plan_template(const Plan *plan, size_t index);
 
@@ -110,7 +115,8 @@ typedef struct MapFailure {
     char message[320];  /* one sentence: place, what is wrong, what would be right; UTF-8, control characters escaped */
 } MapFailure;
 
-/* A column that a sink that infers would have to have, so that a value of an event has a place of its own. */
+/* A column that a sink that infers would have to have, so that a value of an event has a place of
+ * its own. */
 typedef struct MapDiscovery {
     uint32_t sink;   /* index */
     Span path;       /* of the field, as column_name.h writes it */
@@ -118,7 +124,8 @@ typedef struct MapDiscovery {
     bool is_variant; /* the field has a column, which does not take such values */
 } MapDiscovery;
 
-/* How often an event that lacks the value of a declared column had its default in place of it, in the rows of a sink. */
+/* How often an event that lacks the value of a declared column had its default in place of it, in
+ * the rows of a sink. */
 typedef struct MapDefault {
     uint32_t sink, column; /* indexes */
     uint32_t uses;
@@ -127,14 +134,19 @@ typedef struct MapDefault {
 Mapper *mapper_new(size_t row_bytes_max);
 void mapper_free(Mapper *mapper);
 
-/* Of one event, where a sink explodes an array. More is MAP_ROW_TOO_LARGE. The bytes are those of all its rows, which a larger row alone may have. */
+/* Of one event, where a sink explodes an array. More is MAP_ROW_TOO_LARGE. The bytes are those of
+ * all its rows, which a larger row alone may have. */
 #define EXPLODED_ROWS_MAX 10000
 #define EXPLODED_BYTES_MAX ((size_t)8 << 20)
 
-/* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, or a row for each element of the array that the sink explodes,
- * and sets failures[i].error and rows. A sink that fails leaves rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */
+/* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, or a row for each
+ * element of the array that the sink explodes, and sets failures[i].error and rows. A sink that
+ * fails leaves rows[i] as it was. Cells that are equal in several sinks are made once. Returns how
+ * many sinks failed. */
 size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures);
-/* Of the last event; those of sinks that failed count for nothing. No column twice. Valid until the next event. */
+/* Of the last event; those of sinks that failed count for nothing. No column twice. Valid until the
+ * next event. */
 const MapDefault *mapper_defaults(const Mapper *mapper, size_t *ret_count);
-/* Of the last event, for the sinks that did not fail, in their order; no path twice for a sink. Valid until the next event. */
+/* Of the last event, for the sinks that did not fail, in their order; no path twice for a sink.
+ * Valid until the next event. */
 const MapDiscovery *mapper_discoveries(const Mapper *mapper, size_t *ret_count);

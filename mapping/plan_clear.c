@@ -86,7 +86,8 @@ static int place_of(ClearSearch *search, const Sink *sink, const Column *column,
     return 0;
 }
 
-/* The whole event is none: a mask of it hides nothing of what is in it, but of the event as it came. */
+/* The whole event is none: a mask of it hides nothing of what is in it, but of the event as it
+ * came. */
 static void add_secret(ClearSearch *search, const Sink *sink, const Column *column, ClearPlace place) {
     if (step_count(search, place) == 0) return;
     array_reserve(search->secrets, search->secret_count, search->secret_room);
@@ -161,11 +162,12 @@ static const ClearSecret *secret_inside(const ClearSearch *search, ClearPlace ou
     return NULL;
 }
 
-/* ---- sinks that infer ------------------------------------------------------------------------------------------------------------------ */
+/* ---- sinks that infer ------------------------------------------------------------------------ */
 
 /*
- * How many of the place's first steps are fields to a sink that infers: keys of objects, down to its depth. Events are objects, so the first step
- * is one. What is behind these steps is part of a JSON value.
+ * How many of the place's first steps are fields to a sink that infers: keys of objects, down to
+ * its depth. Events are objects, so the first step is one. What is behind these steps is part of a
+ * JSON value.
  */
 static size_t field_steps(const ClearSearch *search, const Inference *infer, ClearPlace place) {
     size_t count = step_count(search, place), at = 0;
@@ -252,7 +254,7 @@ static int refuse_inference(ClearSearch *search, const Sink *sink, Error *error)
     return 0;
 }
 
-/* ---- columns --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- columns --------------------------------------------------------------------------------- */
 
 static int refuse(ClearReading *reading, const char *what) {
     reading->result = error_set(reading->error, -EINVAL, "sink \"%s\", column \"%s\": %s: give it a mask, or " WAY_OUT,
@@ -298,7 +300,8 @@ static int refuse_path(ClearReading *reading) {
     const Column *column = reading->column;
     if (!column->path || place_of(reading->search, reading->sink, column, &place) < 0) return 0;
     if (step_count(reading->search, place) == 0) return refuse(reading, "it would hold the whole event, of which values are masked");
-    /* A field around one that is left out is an object whose members are fields: the column holds what is no object. */
+    /* A field around one that is left out is an object whose members are fields: the column holds
+     * what is no object. */
     if (column->inferred != COLUMN_DECLARED || !secret_inside(reading->search, place)) return 0;
     reading->result = error_set(
         reading->error, -EINVAL,

@@ -168,7 +168,8 @@ static void assign_columns(const Find *find, PlanSink *sink, const Listing *list
     }
 }
 
-/* Each column that was made has its field, which is neither declared nor excluded: a definition that says something else is not compiled. */
+/* Each column that was made has its field, which is neither declared nor excluded: a definition
+ * that says something else is not compiled. */
 static int count_columns(const Find *find, PlanSink *sink, const Listing *listing, Error *error) {
     PlanFields *fields = sink->fields;
     uint32_t *counts = calloc(fields->field_count + 1, sizeof *counts);

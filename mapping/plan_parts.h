@@ -1,4 +1,5 @@
-/* What a plan is made of: shared by plan.c, which compiles it, and mapper.c, which runs it. Immutable once compiled. */
+/* What a plan is made of: shared by plan.c, which compiles it, and mapper.c, which runs it.
+ * Immutable once compiled. */
 #pragma once
 
 #include <stdatomic.h>
@@ -16,7 +17,8 @@ typedef enum PlanOp {
     PLAN_PUT_TIME,  /* the first `size` bytes of the receive time's text */
     PLAN_PUT_TYPED, /* path: of a dataType that is checked */
     PLAN_PUT_OTHER, /* by column->type */
-    /* Columns of a sink that infers; a value that fits none of its field's columns goes to the rest. */
+    /* Columns of a sink that infers; a value that fits none of its field's columns goes to the
+     * rest. */
     PLAN_FIELD_TEXT,    /* the one column of its field: what is not such a value is left to put_column */
     PLAN_FIELD_INTEGER, /* the same */
     PLAN_FIELD_DECIMAL, /* the same */
@@ -48,8 +50,9 @@ typedef struct PlanColumn {
 } PlanColumn;
 
 /*
- * Columns of a sink that follow one another and have the cells of as many columns of an earlier sink (or of this one, earlier): these are
- * made once an event, then copied. A sink is run after run.
+ * Columns of a sink that follow one another and have the cells of as many columns of an earlier
+ * sink (or of this one, earlier): these are made once an event, then copied. A sink is run after
+ * run.
  */
 typedef struct PlanRun {
     uint32_t first, count; /* of the sink's columns */
@@ -101,7 +104,8 @@ typedef struct PlanExplode {
 /* Of the receive time as text, and of the date that it begins with. */
 enum { TIME_SIZE = 24, DATE_SIZE = 10 };
 
-/* Which events give a row that deletes: the cells of the key, and of the column that tells which row is newer. */
+/* Which events give a row that deletes: the cells of the key, and of the column that tells which
+ * row is newer. */
 typedef struct PlanDelete {
     bool by_path, of_element; /* the slot is of the sink's elements */
     uint32_t slot;
@@ -138,7 +142,8 @@ struct Plan {
 
 /* -- plan_fields.c -- */
 
-/* Once the paths of all columns are in the set: adds those of fields, and says what is watched. -EINVAL names sink and path. */
+/* Once the paths of all columns are in the set: adds those of fields, and says what is watched.
+ * -EINVAL names sink and path. */
 int plan_fields_add(Plan *plan, Error *error);
 /* Once the set is sealed. */
 void plan_fields_finish(Plan *plan);

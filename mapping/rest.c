@@ -83,7 +83,8 @@ uint32_t rest_column(Rest *rest, const PlanSink *sink, uint32_t number, const Sc
     return chosen;
 }
 
-/* Does the value of a field without columns go to the rest? One that is an object leaves it to its members. */
+/* Does the value of a field without columns go to the rest? One that is an object leaves it to its
+ * members. */
 static bool is_of_rest(const PlanField *field, const ScanValue *value) {
     if (!value) return false;
     return field->place == PATH_NONE || value->kind != SCAN_OBJECT || field_value_is_empty_object(value);
@@ -119,7 +120,8 @@ static uint32_t add_item(Rest *rest, RestItem item) {
     return (uint32_t)rest->item_count++;
 }
 
-/* It becomes the last one of its object, and the object of its own, if they are not there yet. The body, item 0, always is. */
+/* It becomes the last one of its object, and the object of its own, if they are not there yet. The
+ * body, item 0, always is. */
 static void link_item(Rest *rest, uint32_t number) {
     while (number != 0 && !rest->items[number].is_linked) {
         RestItem *parent = &rest->items[rest->items[number].parent];

@@ -1,6 +1,7 @@
 /*
- * The rest of an event for a sink that infers: what no column of it has taken, as one JSON object with the nesting of the event, and what
- * columns would have to be there (discoveries). Of equal keys the first counts. Scratch memory of a mapper: one thread.
+ * The rest of an event for a sink that infers: what no column of it has taken, as one JSON object
+ * with the nesting of the event, and what columns would have to be there (discoveries). Of equal
+ * keys the first counts. Scratch memory of a mapper: one thread.
  *
  *     rest_begin_event         once an event
  *       rest_begin_row         a sink that infers
@@ -30,7 +31,8 @@ typedef struct RestItem {
     bool is_repeated;           /* its object had one with that key before: it is left out, with all inside of it */
 } RestItem;
 
-/* To find equal keys of one object in a time that no choice of keys makes long: sorted, not hashed. */
+/* To find equal keys of one object in a time that no choice of keys makes long: sorted, not
+ * hashed. */
 typedef struct RestOrder {
     uint64_t hash;
     uint32_t item;
@@ -62,8 +64,8 @@ void rest_trim(Rest *rest, Scanner *scanner, size_t bytes);
 
 void rest_begin_event(Rest *rest);
 void rest_begin_row(Rest *rest, const PlanFields *fields);
-/* The column of `sink` that takes the field's value, which is neither null nor an object that has a place; REST_NONE: none does. The first time
- * in a row that there is none it is a misfit. */
+/* The column of `sink` that takes the field's value, which is neither null nor an object that has a
+ * place; REST_NONE: none does. The first time in a row that there is none it is a misfit. */
 uint32_t rest_column(Rest *rest, const PlanSink *sink, uint32_t field, const ScanValue *value);
 void rest_misfit(Rest *rest, uint32_t field);
 
@@ -72,5 +74,6 @@ bool rest_loose_is_empty(const Scanner *scanner, const PlanFields *fields);
 static inline bool rest_is_empty(const Rest *rest, const Scanner *scanner, const PlanFields *fields) {
     return scanner->note_count == 0 && rest->misfit_count == 0 && (fields->loose_count == 0 || rest_loose_is_empty(scanner, fields));
 }
-/* The object, valid until the next row; empty: there is nothing. Adds discoveries of the sink with that index. `end`: of the scanned text. */
+/* The object, valid until the next row; empty: there is nothing. Adds discoveries of the sink with
+ * that index. `end`: of the scanned text. */
 Span rest_make(Rest *rest, const Scanner *scanner, const Plan *plan, uint32_t sink, const char *end);

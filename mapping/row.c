@@ -66,14 +66,16 @@ static size_t count_quotes(Span text) {
     return count;
 }
 
-/* Room for the text as a quoted cell. When it is large the quotes are counted, since twice the text would be much for nothing. */
+/* Room for the text as a quoted cell. When it is large the quotes are counted, since twice the text
+ * would be much for nothing. */
 static char *reserve_quoted(Buffer *out, Span text) {
     size_t doubled = text.size <= COUNTED_FROM_BYTES ? text.size : count_quotes(text);
     check_debug(doubled <= text.size);
     return buffer_reserve(out, text.size + doubled + CELL_ROOM);
 }
 
-/* The block at `p`, of which `size` bytes count, with its quotes doubled. `p` is followed by a block that can be read. */
+/* The block at `p`, of which `size` bytes count, with its quotes doubled. `p` is followed by a
+ * block that can be read. */
 static inline char *put_doubled(char *to, const char *p, size_t size) {
     Block block = block_load(p);
     unsigned quotes = block_equal(block, '"') & block_first(size);
@@ -191,7 +193,8 @@ int row_put_unescaped(Buffer *out, Span inner) {
 void row_put_null(Buffer *out) {
 }
 
-/* Behind the quoted cell that begins at `p`, or NULL when it has no end; counts the doubled quotes in it. */
+/* Behind the quoted cell that begins at `p`, or NULL when it has no end; counts the doubled quotes
+ * in it. */
 static const char *pass_quoted(const char *p, const char *end, size_t *ret_doubled) {
     *ret_doubled = 0;
     check_debug(p < end && *p == '"');

@@ -1,6 +1,7 @@
 /*
- * The text of rows: CSV as in RFC 4180 with `\n` and no header. NULL is an empty unquoted cell. A cell is quoted when it is empty,
- * holds a comma, quote, CR, LF or backslash, or begins or ends with white space. Pure; any thread.
+ * The text of rows: CSV as in RFC 4180 with `\n` and no header. NULL is an empty unquoted cell. A
+ * cell is quoted when it is empty, holds a comma, quote, CR, LF or backslash, or begins or ends
+ * with white space. Pure; any thread.
  */
 #pragma once
 
@@ -20,7 +21,8 @@ void row_put_quoted(Buffer *out, Span text);
 /* The same for a JSON object or array that may hold white space outside its strings, which goes. */
 void row_put_compact(Buffer *out, Span json);
 enum { ROW_LONE_SURROGATE = 1, ROW_HOLDS_NUL };
-/* The same for what a JSON string means; `inner` is without its quotes. When it is not 0 then `out` is as it was. */
+/* The same for what a JSON string means; `inner` is without its quotes. When it is not 0 then `out`
+ * is as it was. */
 int row_put_unescaped(Buffer *out, Span inner);
 /* The same for a text of which it is known that it needs no quotes: an id, a number. */
 static inline void row_put_plain(Buffer *out, Span text) {
@@ -47,7 +49,8 @@ typedef struct RowReader {
 } RowReader;
 
 enum { ROW_READ_END = 1 };
-/* Fills exactly `count` cells. 0, ROW_READ_END at the end of the text, -EBADMSG when the text is not `count` cells of such CSV. */
+/* Fills exactly `count` cells. 0, ROW_READ_END at the end of the text, -EBADMSG when the text is
+ * not `count` cells of such CSV. */
 int row_read(RowReader *reader, RowCell *cells, size_t count);
 /* Size in bytes of the first row of `text` with its newline, 0 if there is no whole row. */
 size_t row_size(Span text);

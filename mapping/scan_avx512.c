@@ -1,4 +1,5 @@
-/* The scanner in two stages with AVX-512 (F, BW, VBMI2): a block is one register, and its tokens are picked from it at once. */
+/* The scanner in two stages with AVX-512 (F, BW, VBMI2): a block is one register, and its tokens
+ * are picked from it at once. */
 #include "mapping/scan_masks.h"
 #include "mapping/scan_x86.h"
 

@@ -1,6 +1,6 @@
 /*
- * The scanner's loop, to be compiled once for each kernel: scan_with() is inlined into one function per kernel, and the kernel into it.
- * Only scan_portable.c and scan_x86.c include this.
+ * The scanner's loop, to be compiled once for each kernel: scan_with() is inlined into one function
+ * per kernel, and the kernel into it. Only scan_portable.c and scan_x86.c include this.
  */
 #pragma once
 
@@ -121,7 +121,8 @@ static ALWAYS_INLINE const PathKey *find_key(Scanner *scanner, const PathSet *se
     return pathset_find(set, place, key.data, key.size, end);
 }
 
-/* The key that ends before `key_end` names no path. Where its value begins is found without a check: if it is not JSON, nobody asks. */
+/* The key that ends before `key_end` names no path. Where its value begins is found without a
+ * check: if it is not JSON, nobody asks. */
 static __attribute__((noinline)) void note_unknown(Scanner *scanner, const PathSet *set, const PathNode *place, Span key, const char *end) {
     const char *p = key.data + key.size + 1;
     while (p < end && text_is_space(*p)) p++;
@@ -132,7 +133,8 @@ static __attribute__((noinline)) void note_unknown(Scanner *scanner, const PathS
         .key = key.data, .value = p, .key_size = key.size, .node = (uint32_t)(place - set->nodes)};
 }
 
-/* The child of the frame's node that this key leads to; a key counts once in a document's object. Quotes are not part of `key`. */
+/* The child of the frame's node that this key leads to; a key counts once in a document's object.
+ * Quotes are not part of `key`. */
 static ALWAYS_INLINE uint32_t find_child(Scanner *scanner, const PathSet *set, ScanFrame *frame, Span key, bool escaped, const char *end) {
     check_debug(frame->node < set->node_count);
     const PathNode *place = &set->nodes[frame->node];

@@ -1,4 +1,5 @@
-/* What the scanner's kernels in two stages are given and give, and how they fall back on the one-pass loop. */
+/* What the scanner's kernels in two stages are given and give, and how they fall back on the
+ * one-pass loop. */
 #pragma once
 
 #include <stdint.h>
@@ -6,7 +7,8 @@
 #include "base/error.h"
 #include "mapping/scanner.h"
 
-/* The classes of the 64 bytes of a block, a bit each: what a vector kernel gives to scan_stages.h. */
+/* The classes of the 64 bytes of a block, a bit each: what a vector kernel gives to
+ * scan_stages.h. */
 typedef struct Masks {
     uint64_t quote;
     uint64_t backslash;
@@ -30,8 +32,10 @@ static inline Masks masks_shifted(Masks masks, unsigned by) {
     };
 }
 
-/* The kernels in two stages; a processor that lacks what they are compiled for must not call them. */
+/* The kernels in two stages; a processor that lacks what they are compiled for must not call
+ * them. */
 int scan_avx2(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
 int scan_avx512(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
-/* What they do with a text that they refuse: the one-pass loop says what is wrong with it, and is right if it should find nothing. */
+/* What they do with a text that they refuse: the one-pass loop says what is wrong with it, and is
+ * right if it should find nothing. */
 int scan_again(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);

@@ -1,14 +1,17 @@
 /*
- * The scanner in two stages, to be compiled once for each kernel with vectors wide enough for it; only scan_avx2.c and scan_avx512.c
- * include this. Results are those of scan_loop.h, bit by bit; a text that is refused here is given to that loop, which names the fault.
+ * The scanner in two stages, to be compiled once for each kernel with vectors wide enough for it;
+ * only scan_avx2.c and scan_avx512.c include this. Results are those of scan_loop.h, bit by bit; a
+ * text that is refused here is given to that loop, which names the fault.
  *
- * Stage 1 takes the text in blocks of 64 bytes and classifies each byte into one bit of a few masks (quotes, backslashes, operators, white
- * space, control characters, not ASCII). With the masks it checks UTF-8, escapes and control characters in strings, and lists the tokens:
- * each operator outside strings, both quotes of each string and the first byte of each number or literal. Nothing in it depends on what
- * the text means, so a processor does not have to guess. The mask of what is inside strings is the prefix XOR of the quotes, as in
- * G. Langdale, D. Lemire, "Parsing gigabytes of JSON per second", The VLDB Journal 28 (2019).
- * Stage 2 goes from token to token and checks the grammar, and numbers and literals byte by byte; it never reads strings, except keys that
- * a path may name. The tokens are made a window at a time: memory does not grow with the text.
+ * Stage 1 takes the text in blocks of 64 bytes and classifies each byte into one bit of a few masks
+ * (quotes, backslashes, operators, white space, control characters, not ASCII). With the masks it
+ * checks UTF-8, escapes and control characters in strings, and lists the tokens: each operator
+ * outside strings, both quotes of each string and the first byte of each number or literal. Nothing
+ * in it depends on what the text means, so a processor does not have to guess. The mask of what is
+ * inside strings is the prefix XOR of the quotes, as in G. Langdale, D. Lemire, "Parsing gigabytes
+ * of JSON per second", The VLDB Journal 28 (2019). Stage 2 goes from token to token and checks the
+ * grammar, and numbers and literals byte by byte; it never reads strings, except keys that a path
+ * may name. The tokens are made a window at a time: memory does not grow with the text.
  *
  * A kernel has, before it includes this:
  *   static Masks classify(const char *block)                          64 readable bytes
@@ -23,7 +26,8 @@
 #include "mapping/scan_masks.h"
 
 #define SCAN_BLOCK 64
-/* Tokens that stage 2 takes without looking for more: a key's two quotes, a colon, a string's two quotes, what follows, and one. */
+/* Tokens that stage 2 takes without looking for more: a key's two quotes, a colon, a string's two
+ * quotes, what follows, and one. */
 #define SCAN_AHEAD 8
 
 /* What stage 1 carries from one window to the next. */
@@ -40,7 +44,8 @@ typedef struct ScanStage {
     bool escapes;            /* there was a backslash */
 } ScanStage;
 
-/* Marks what the backslashes of a block escape, with the carry of the block before; the escape itself is checked in the text. */
+/* Marks what the backslashes of a block escape, with the carry of the block before; the escape
+ * itself is checked in the text. */
 static __attribute__((noinline)) uint64_t pass_escapes(uint64_t backslashes, uint64_t escaped, const char *base, const char *end,
                                                        uint64_t *ret_wrong) {
     check(base < end || backslashes == 0);
@@ -61,7 +66,8 @@ static ALWAYS_INLINE uint64_t escapes_next(uint64_t backslashes, uint64_t escape
     return (backslashes & ~escaped) >> 63;
 }
 
-/* Takes a block in: `masks` are its bytes, which begin at `base` in the text; `filler` are the bytes that are not of the text. */
+/* Takes a block in: `masks` are its bytes, which begin at `base` in the text; `filler` are the
+ * bytes that are not of the text. */
 static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *base, uint64_t filler) {
     uint64_t escaped = stage->escaped;
     stage->escaped = 0;
@@ -84,7 +90,8 @@ static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char 
     stage->tokens_end = put_tokens(stage->tokens_end, base, (masks.operators & outside) | quotes | starts);
 }
 
-/* Copies what is left of the text, less than a block, between spaces; the three bytes before it are those of the text, if there are. */
+/* Copies what is left of the text, less than a block, between spaces; the three bytes before it are
+ * those of the text, if there are. */
 static __attribute__((noinline)) const char *copy_last(char copy[static 3 + SCAN_BLOCK], const char *start, const char *at,
                                                        const char *end) {
     check(at <= end && end - at < SCAN_BLOCK);
@@ -135,7 +142,8 @@ static ALWAYS_INLINE void index_last(ScanStage *stage) {
     stage->at = stage->end;
 }
 
-/* Keeps the tokens from `from` on and fills the window; gives where the kept ones begin now. Behind the last come tokens that nothing allows. */
+/* Keeps the tokens from `from` on and fills the window; gives where the kept ones begin now. Behind
+ * the last come tokens that nothing allows. */
 static __attribute__((noinline)) const char **more_tokens(ScanStage *kept_stage, const char **window, const char **from) {
     static const char nothing[1];
     ScanStage stage = *kept_stage;   /* in registers */
@@ -183,7 +191,8 @@ static __attribute__((noinline)) uint32_t find_child_slowly(Scanner *scanner, co
     return found->node;
 }
 
-/* The same for a key without escapes and a place with few keys; eight bytes can be read from the key's first on. */
+/* The same for a key without escapes and a place with few keys; eight bytes can be read from the
+ * key's first on. */
 static ALWAYS_INLINE uint32_t find_child_fast(Scanner *scanner, const PathSet *set, const PathNode *place, const char *key, size_t size,
                                               const char *end, uint64_t *unseen) {
     check_debug(place->key_count <= PATH_KEYS_LINEAR && place->table_mask == 0 && (place->key_count > 0 || place->watched));

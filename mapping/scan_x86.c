@@ -1,4 +1,5 @@
-/* The scanner on x86-64, each of which has SSE2; the portable one stays beside it, to be compared with. */
+/* The scanner on x86-64, each of which has SSE2; the portable one stays beside it, to be compared
+ * with. */
 #include <emmintrin.h>
 
 #include "mapping/scan_loop.h"

@@ -1,4 +1,5 @@
-/* What the kernels with AVX2 and with AVX-512 share. A file that includes this is compiled for both AVX2 and PCLMULQDQ. */
+/* What the kernels with AVX2 and with AVX-512 share. A file that includes this is compiled for both
+ * AVX2 and PCLMULQDQ. */
 #pragma once
 
 #include <immintrin.h>
@@ -11,8 +12,9 @@ static inline uint64_t prefix_xor(uint64_t bits) {
 }
 
 /*
- * By its low nibble, the one character of the class with that nibble; a byte over 0x7f looks up 0. Where there is none stands what no byte
- * equals that looks it up. `[` and `{`, `]` and `}` differ in 0x20 only; operators are compared with that bit set, which `:` and `,` have.
+ * By its low nibble, the one character of the class with that nibble; a byte over 0x7f looks up 0.
+ * Where there is none stands what no byte equals that looks it up. `[` and `{`, `]` and `}` differ
+ * in 0x20 only; operators are compared with that bit set, which `:` and `,` have.
  */
 #define NO_SPACE ((char)0x80)
 #define SPACES_BY_NIBBLE                                                                                                                   \
@@ -32,8 +34,8 @@ static inline __m256i high_nibbles(__m256i bytes) {
     return _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0f));
 }
 
-/* What can be wrong with a byte and the one behind it. The high bit stands for two continuation bytes: whether that is wrong depends on the
- * bytes before them. */
+/* What can be wrong with a byte and the one behind it. The high bit stands for two continuation
+ * bytes: whether that is wrong depends on the bytes before them. */
 enum {
     UTF8_SHORT = 0x01,      /* a lead byte, then no continuation byte */
     UTF8_LONG = 0x02,       /* ASCII, then a continuation byte */
@@ -48,8 +50,9 @@ enum {
 #define UTF8(bits) ((char)(bits))
 
 /*
- * Three tables of 16, of the first byte's two nibbles and of the second byte's high one; where all three have a bit, the pair is wrong
- * so. From J. Keiser, D. Lemire, "Validating UTF-8 in less than one instruction per byte", Software: Practice and Experience 51 (2021).
+ * Three tables of 16, of the first byte's two nibbles and of the second byte's high one; where all
+ * three have a bit, the pair is wrong so. From J. Keiser, D. Lemire, "Validating UTF-8 in less than
+ * one instruction per byte", Software: Practice and Experience 51 (2021).
  */
 static inline __m256i utf8_faults(const char *p) {
     const __m128i first_high = _mm_setr_epi8(UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG,
@@ -70,7 +73,8 @@ static inline __m256i utf8_faults(const char *p) {
     __m256i pairs = _mm256_and_si256(
         _mm256_and_si256(look_up(first_high, high_nibbles(before)), look_up(first_low, _mm256_and_si256(before, _mm256_set1_epi8(0x0f)))),
         look_up(second_high, high_nibbles(bytes)));
-    /* The third byte of three or four, and the fourth of four, must be continued ones; nothing else may. */
+    /* The third byte of three or four, and the fourth of four, must be continued ones; nothing else
+     * may. */
     __m256i third = _mm256_subs_epu8(load32(p - 2), _mm256_set1_epi8((char)(0xe0 - 0x80)));
     __m256i fourth = _mm256_subs_epu8(load32(p - 3), _mm256_set1_epi8((char)(0xf0 - 0x80)));
     __m256i must = _mm256_and_si256(_mm256_or_si256(third, fourth), _mm256_set1_epi8((char)0x80));

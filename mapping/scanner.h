@@ -1,15 +1,18 @@
 /*
- * Checks every byte of a JSON text (RFC 8259: grammar, UTF-8, raw control characters, nothing behind the value, no byte order mark, at
- * most SCAN_DEPTH_MAX levels) and notes where the values of a path set stand. No recursion, no early exit, no copy; nothing is allocated
- * once a Scanner has seen its largest path set. The text is never read outside its span.
+ * Checks every byte of a JSON text (RFC 8259: grammar, UTF-8, raw control characters, nothing
+ * behind the value, no byte order mark, at most SCAN_DEPTH_MAX levels) and notes where the values
+ * of a path set stand. No recursion, no early exit, no copy; nothing is allocated once a Scanner
+ * has seen its largest path set. The text is never read outside its span.
  *
- * Of equal keys in one object the first counts for the paths, also when it leads nowhere; keys are compared by what they mean, so
- * "\u0061" is "a".
+ * Of equal keys in one object the first counts for the paths, also when it leads nowhere; keys are
+ * compared by what they mean, so "\u0061" is "a".
  *
- * Members of objects at watched places of the set that no path names are noted (ScanNote): a list that grows with the text.
+ * Members of objects at watched places of the set that no path names are noted (ScanNote): a list
+ * that grows with the text.
  *
- * There are several kernels for different processors, and all give the same: one loop over the bytes (scan_loop.h; portable, and with
- * SSE2), and two stages over blocks of 64 bytes (scan_stages.h; with AVX2 and with AVX-512). The best that the processor has is used.
+ * There are several kernels for different processors, and all give the same: one loop over the
+ * bytes (scan_loop.h; portable, and with SSE2), and two stages over blocks of 64 bytes
+ * (scan_stages.h; with AVX2 and with AVX-512). The best that the processor has is used.
  */
 #pragma once
 
@@ -94,5 +97,6 @@ typedef struct ScanKernel {
     const char *name;
     int (*run)(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
 } ScanKernel;
-/* All that this processor has, best first; the last one is the portable one. For tests and benchmarks. */
+/* All that this processor has, best first; the last one is the portable one. For tests and
+ * benchmarks. */
 const ScanKernel *scan_kernels(size_t *ret_count);

@@ -229,7 +229,8 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
     }
 }
 
-/* `Meta (` where an expression can begin: neither a member nor the name of something that is bound or declared there. */
+/* `Meta (` where an expression can begin: neither a member nor the name of something that is bound
+ * or declared there. */
 static bool is_call(const Lexeme *before, const Lexeme *next) {
     static const char *const bind[] = {"local", "for", "function"};
     if (!is_symbol(next, '(') || is_symbol(before, ',') || is_symbol(before, '{')) return false;
@@ -295,8 +296,9 @@ Span template_find_meta(Span text, unsigned fields) {
     return found;
 }
 
-/* To libjsonnet a verbatim string stands in one line, however many line ends it holds, and the line that ends a text block starts where the
- * block's last empty lines do. Walks `text` as it counts, to the start of `line` at most; returns the lines that it saw. */
+/* To libjsonnet a verbatim string stands in one line, however many line ends it holds, and the line
+ * that ends a text block starts where the block's last empty lines do. Walks `text` as it counts,
+ * to the start of `line` at most; returns the lines that it saw. */
 static unsigned walk_lines(Span text, unsigned line, const char **ret_start) {
     unsigned lines = 1;
     *ret_start = text.data;

@@ -5,7 +5,8 @@
 #include "base/cursor.h"
 #include "base/error.h"
 
-/* Largest payload of each kind, 0 for an unknown kind: a larger size is refused before anything is read or allocated for it. */
+/* Largest payload of each kind, 0 for an unknown kind: a larger size is refused before anything is
+ * read or allocated for it. */
 static size_t payload_max(unsigned kind) {
     switch (kind) {
     case TEMPLATE_FRAME_LOAD:
@@ -165,7 +166,8 @@ static bool read_flag(Cursor *cursor) {
     return value == 1;
 }
 
-/* Can `count` items of at least `bytes_each` still follow? Asked before memory is taken for them. */
+/* Can `count` items of at least `bytes_each` still follow? Asked before memory is taken for
+ * them. */
 static bool may_hold(const Cursor *cursor, uint32_t count, size_t bytes_each) {
     return !cursor->failed && (size_t)(cursor->end - cursor->at) / bytes_each >= count;
 }

@@ -1,13 +1,16 @@
 /*
- * The frames between the template broker and its worker processes: encoding and strict decoding. Nothing here does I/O.
+ * The frames between the template broker and its worker processes: encoding and strict decoding.
+ * Nothing here does I/O.
  *
- * A frame is u32 size of what follows, u8 kind, then the fields below in order; integers are little-endian, texts are u32 size and bytes.
- * Both ends are the same build, so there is no version; but the worker runs other people's programs, so the broker believes nothing.
+ * A frame is u32 size of what follows, u8 kind, then the fields below in order; integers are
+ * little-endian, texts are u32 size and bytes. Both ends are the same build, so there is no
+ * version; but the worker runs other people's programs, so the broker believes nothing.
  *
- * Two sockets join them. Control: LOAD to the worker, then CHILD from it for each process it forks to evaluate (with the broker's end of
- * that process's data socket as SCM_RIGHTS), DIED when one ended by itself (when the broker closed the data socket the next CHILD follows),
- * REFUSED when the templates cannot be loaded. Data: EVENT to the evaluating process, RESULT back, one a template, in the order of events
- * and templates.
+ * Two sockets join them. Control: LOAD to the worker, then CHILD from it for each process it forks
+ * to evaluate (with the broker's end of that process's data socket as SCM_RIGHTS), DIED when one
+ * ended by itself (when the broker closed the data socket the next CHILD follows), REFUSED when the
+ * templates cannot be loaded. Data: EVENT to the evaluating process, RESULT back, one a template,
+ * in the order of events and templates.
  */
 #pragma once
 
@@ -41,7 +44,8 @@ typedef enum TemplateFrameKind {
 
 /* What a worker is started with. */
 typedef struct TemplateLoad {
-    /* Answer CHILD (without a descriptor) when all texts are well-formed, else REFUSED, with the reason when it is one text; then end. */
+    /* Answer CHILD (without a descriptor) when all texts are well-formed, else REFUSED, with the
+     * reason when it is one text; then end. */
     bool check_only;
     uint32_t stack_frames;
     uint64_t memory_bytes;
@@ -100,7 +104,8 @@ typedef struct TemplateFrame {
 } TemplateFrame;
 
 enum { TEMPLATE_FRAME_INCOMPLETE = 1 };
-/* The first frame of `bytes`. 0, TEMPLATE_FRAME_INCOMPLETE (`ret_frame->bytes` is then the size needed so far), or -EBADMSG. */
+/* The first frame of `bytes`. 0, TEMPLATE_FRAME_INCOMPLETE (`ret_frame->bytes` is then the size
+ * needed so far), or -EBADMSG. */
 int template_frame_next(Span bytes, TemplateFrame *ret_frame);
 
 void template_put_load(Buffer *out, const TemplateLoad *load);
@@ -109,7 +114,8 @@ void template_put_result(Buffer *out, const TemplateResultMessage *result);
 void template_put_child(Buffer *out, const TemplateChildMessage *child);
 void template_put_died(Buffer *out, const TemplateDiedMessage *died);
 void template_put_refused(Buffer *out, Span reason);
-/* Bytes that template_put_event would add; above TEMPLATE_FRAME_BYTES_MAX + TEMPLATE_FRAME_HEAD_BYTES it must not be put. */
+/* Bytes that template_put_event would add; above TEMPLATE_FRAME_BYTES_MAX +
+ * TEMPLATE_FRAME_HEAD_BYTES it must not be put. */
 size_t template_event_bytes(const TemplateEventMessage *event);
 
 /* 0 or -EBADMSG; spans point into the payload, arrays are the arena's. Every byte must be used. */

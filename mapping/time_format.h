@@ -1,6 +1,6 @@
 /*
- * The `format` of a column of dataType timestamp or date: how its values are written. Compiled once, immutable then: any thread. Pure, and no
- * locale matters.
+ * The `format` of a column of dataType timestamp or date: how its values are written. Compiled
+ * once, immutable then: any thread. Pure, and no locale matters.
  *
  * rfc3339  the default: value.h
  * unix, unixMs, unixUs, unixNs   a JSON number of seconds, milliseconds, … since 1970-01-01 in UTC; what is below a microsecond is cut off
@@ -25,6 +25,6 @@ typedef struct TimeFormat TimeFormat;
 /* *ret_format: NULL for rfc3339. -EINVAL: the rest of a sentence that begins with the format. */
 int time_format_compile(Span text, TimeFormat **ret_format, Error *error);
 void time_format_free(TimeFormat *format); /* NULL-safe */
-/* Appends the text of a timestamp, or of a date, as value_put does. False: `row` is as it was, and *ret_reason is the rest of a sentence that begins with the
- * value (static). */
+/* Appends the text of a timestamp, or of a date, as value_put does. False: `row` is as it was, and
+ * *ret_reason is the rest of a sentence that begins with the value (static). */
 bool time_format_put(const TimeFormat *format, bool is_date, Span text, Buffer *row, const char **ret_reason);

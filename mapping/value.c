@@ -62,7 +62,8 @@ static bool parse_number(Span text, Number *ret) {
     return p == end;
 }
 
-/* The number's digits as one row; the digit at place `at` counts 10^(whole.size - 1 - at + exponent). */
+/* The number's digits as one row; the digit at place `at` counts 10^(whole.size - 1 - at +
+ * exponent). */
 static size_t digit_count(const Number *number) {
     return number->whole.size + number->fraction.size;
 }
@@ -142,7 +143,8 @@ static int put_integer(Buffer *row, Span text, const char **ret_reason) {
     return 0;
 }
 
-/* Compares the digits from `first` with `limit`, whose first digit counts the same power: <0, 0, >0. */
+/* Compares the digits from `first` with `limit`, whose first digit counts the same power: <0, 0,
+ * >0. */
 static int compare_digits(const Number *number, size_t first, const char *limit) {
     size_t count = digit_count(number);
     for (size_t at = first; *limit || at < count; at++) {
@@ -174,8 +176,8 @@ static int put_number(Buffer *row, Span text, unsigned known, const char **ret_r
             *ret_reason = "is not a number that a double can hold";
             return VALUE_DOES_NOT_FIT;
         }
-        /* PostgreSQL refuses what rounds to 0 though it is not. 2^-1075 = 2.47…e-324 is the largest of these: the border needs all the
-         * digits of that, which strtod knows. */
+        /* PostgreSQL refuses what rounds to 0 though it is not. 2^-1075 = 2.47…e-324 is the largest
+         * of these: the border needs all the digits of that, which strtod knows. */
         bool is_zero = power < -324;
         if (power == -324) {
             char small[1024]; /* digits and exponent without a point, which would depend on the locale */

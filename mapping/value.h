@@ -1,6 +1,6 @@
 /*
- * dataTypes, checked on the text: what is accepted here is accepted by PostgreSQL (COPY) and SQLite (STRICT) too, so that a row that was
- * taken can be stored. Pure; any thread.
+ * dataTypes, checked on the text: what is accepted here is accepted by PostgreSQL (COPY) and SQLite
+ * (STRICT) too, so that a row that was taken can be stored. Pure; any thread.
  *
  * text       UTF-8 without NUL
  * integer    a JSON number whose value is a whole number of 64 bits, so also `42.0` and `1e3`; written as digits, `-0` as 0
@@ -36,20 +36,22 @@ bool value_is_text(Span text);
 enum { VALUE_DOES_NOT_FIT = 1 };
 /* Of a JSON number: digits alone, of a whole number of 64 bits. */
 bool value_is_plain_integer(Span number);
-/* Of a text: a strict RFC 3339 time that a timestamp holds without a loss: `T` between date and time, at most microseconds, no leap second. */
+/* Of a text: a strict RFC 3339 time that a timestamp holds without a loss: `T` between date and
+ * time, at most microseconds, no leap second. */
 bool value_is_exact_time(Span text);
 /* Appends the cell of a timestamp, if it is such a time. */
 bool value_put_exact_time(Buffer *row, Span text);
 enum { VALUE_OUT_OF_RANGE = 2 };
-/* The whole number of 64 bits that is not above a JSON number times 10^power. 0, VALUE_DOES_NOT_FIT: it is no JSON number,
- * VALUE_OUT_OF_RANGE. */
+/* The whole number of 64 bits that is not above a JSON number times 10^power. 0,
+ * VALUE_DOES_NOT_FIT: it is no JSON number, VALUE_OUT_OF_RANGE. */
 int value_scaled(Span number, int power, int64_t *ret_value);
 /* Of a JSON number: one that a json value may hold (json_value.h). */
 bool value_is_json_number(Span number);
 /* Of a JSON number: one that a decimal holds. */
 bool value_is_decimal(Span number);
 /*
- * Appends the cell of `text` to the row. A JSON string for a type other than text, json and jsonText comes without quotes and escapes.
- * 0, or VALUE_DOES_NOT_FIT with the rest of a sentence that begins with the value, "is not …" (static); `row` is then as it was.
+ * Appends the cell of `text` to the row. A JSON string for a type other than text, json and
+ * jsonText comes without quotes and escapes. 0, or VALUE_DOES_NOT_FIT with the rest of a sentence
+ * that begins with the value, "is not …" (static); `row` is then as it was.
  */
 int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason);

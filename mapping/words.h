@@ -1,6 +1,7 @@
 /*
- * Eight bytes at a time: the portable kernels that scanner, rows and checks share. Each returns a place, never reads at or past `end`,
- * and works the same on any byte order. A SIMD twin must give identical results.
+ * Eight bytes at a time: the portable kernels that scanner, rows and checks share. Each returns a
+ * place, never reads at or past `end`, and works the same on any byte order. A SIMD twin must give
+ * identical results.
  */
 #pragma once
 
@@ -61,7 +62,8 @@ static inline void text_copy_short(char *to, const char *from, size_t size) {
     }
 }
 
-/* High bit set in the bytes of `word` that equal `byte`; exact up to and including the first of them. */
+/* High bit set in the bytes of `word` that equal `byte`; exact up to and including the first of
+ * them. */
 static inline uint64_t text_mask_equal(uint64_t word, unsigned char byte) {
     uint64_t difference = word ^ (TEXT_ONES * byte);
     return (difference - TEXT_ONES) & ~difference & TEXT_HIGHS;
@@ -79,7 +81,8 @@ static inline size_t text_mask_first(uint64_t mask) {
     return (size_t)__builtin_ctzll(mask) >> 3;
 }
 
-/* The first byte that cannot simply be passed over inside a JSON string: quote, backslash, control character or not ASCII; or `end`. */
+/* The first byte that cannot simply be passed over inside a JSON string: quote, backslash, control
+ * character or not ASCII; or `end`. */
 static inline const char *text_skip_plain(const char *p, const char *end) {
     while (end - p >= 8) {
         uint64_t word = text_load8(p);

@@ -1,6 +1,7 @@
 /*
- * Only in builds with the thread sanitizer: librdkafka uses the threads of C11, which glibc makes without the sanitizer's knowledge, and which
- * it then crashes in. These take their place and are POSIX threads, which it knows. In glibc both have the same types.
+ * Only in builds with the thread sanitizer: librdkafka uses the threads of C11, which glibc makes
+ * without the sanitizer's knowledge, and which it then crashes in. These take their place and are
+ * POSIX threads, which it knows. In glibc both have the same types.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -13,7 +14,8 @@
 _Static_assert(sizeof(thrd_t) == sizeof(pthread_t) && sizeof(mtx_t) >= sizeof(pthread_mutex_t) && sizeof(cnd_t) >= sizeof(pthread_cond_t),
                "the types of glibc");
 
-/* The atomics inside librdkafka, which order its accesses, are not seen: what it does itself is not looked at. */
+/* The atomics inside librdkafka, which order its accesses, are not seen: what it does itself is not
+ * looked at. */
 const char *__tsan_default_suppressions(void);
 
 const char *__tsan_default_suppressions(void) {

@@ -1,6 +1,6 @@
 /*
- * The files of an import as one: rows one file behind the other, for a driver that must have sent all of them before it writes the first one to the
- * table. One thread, the loader's.
+ * The files of an import as one: rows one file behind the other, for a driver that must have sent
+ * all of them before it writes the first one to the table. One thread, the loader's.
  */
 #pragma once
 

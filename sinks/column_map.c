@@ -82,7 +82,8 @@ static bool is_of_target(const SinkTarget *target, const InferredColumn *item) {
     return false;
 }
 
-/* Its name, a function of the field and of what has a name; false: its field has no column, so there is nothing to differ from. */
+/* Its name, a function of the field and of what has a name; false: its field has no column, so
+ * there is nothing to differ from. */
 static bool name_of(const NameSearch *names, const InferredColumn *wanted, char ret_name[static COLUMN_NAME_SIZE]) {
     const InferredColumn field = {.path = wanted->path};
     if (!wanted->is_variant) {

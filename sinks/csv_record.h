@@ -1,6 +1,7 @@
 /*
- * The rows of a file one record at a time, as CSV text: for the few records that a driver has to name, count or refuse one by one.
- * The text is what mapping writes: `\n` ends a record unless it stands between quotes. One thread.
+ * The rows of a file one record at a time, as CSV text: for the few records that a driver has to
+ * name, count or refuse one by one. The text is what mapping writes: `\n` ends a record unless it
+ * stands between quotes. One thread.
  */
 #pragma once
 

@@ -20,7 +20,7 @@
 #define WAKES_MAX ((size_t)64)      /* partitions that are woken at once */
 #define WITHOUT_GROUP "sluice-none" /* the library assigns only with a group's name; it is never joined */
 
-/* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static void free_consumer(KafkaConsumer *consumer) {
     kafka_consumer_begin_call(consumer);
@@ -42,7 +42,8 @@ static int set_number(rd_kafka_conf_t *configuration, const char *name, size_t v
 static int configure(KafkaConsumer *consumer, rd_kafka_conf_t *configuration, const KafkaOptions *options, Error *error) {
     int r = kafka_configuration_set(configuration, "group.id", options->group ? options->group : WITHOUT_GROUP, error);
     if (r == 0) r = set_number(configuration, "queued.max.messages.kbytes", consumer->queued_bytes / 1024, error);
-    /* What one broker sends at once goes beyond the queue's limit: not by more than the limit itself. */
+    /* What one broker sends at once goes beyond the queue's limit: not by more than the limit
+     * itself. */
     if (r == 0) r = set_number(configuration, "fetch.max.bytes", consumer->queued_bytes, error);
     kafka_consumer_set_callbacks(consumer, configuration);
     return r;
@@ -123,7 +124,7 @@ bool kafka_consumer_close(KafkaConsumer *take_consumer, usec_t limit) {
     return kafka_end(take_consumer->handle, free_closed, take_consumer, take_consumer->name, limit);
 }
 
-/* ---- poll ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- poll ------------------------------------------------------------------------------------ */
 
 static void hand_out(KafkaConsumer *consumer, KafkaEvent *ret_event) {
     consumer->handed = consumer->pending[0];
@@ -185,7 +186,8 @@ static KafkaEventKind take_record(KafkaConsumer *consumer, rd_kafka_message_t *t
     return KAFKA_RECORD;
 }
 
-/* Is it about a record, which is passed over by the library? Whoever does not stop there loses it. */
+/* Is it about a record, which is passed over by the library? Whoever does not stop there loses
+ * it. */
 static bool is_of_record(rd_kafka_resp_err_t code) {
     switch ((int)code) {
     case RD_KAFKA_RESP_ERR_INVALID_MSG:
@@ -228,7 +230,8 @@ static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *
             kind = set_event(ret_event, KAFKA_END, index, take->offset);
         }
     } else if (take->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
-        /* [S] a fetch that was on its way before a seek may fail behind it, and then librdkafka reads nothing: it is told again. */
+        /* [S] a fetch that was on its way before a seek may fail behind it, and then librdkafka
+         * reads nothing: it is told again. */
         if (assigned && !assigned->stopped && assigned->fresh && assigned->position >= 0 && take->offset != assigned->position) {
             assigned->seeks = consumer->has_changes = true;
         } else if (assigned && !assigned->stopped) {
@@ -247,9 +250,11 @@ static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *
 }
 
 /*
- * [S] librdkafka 2.0.2 does not notice that its queue has room again: a broker's thread that found it full sleeps for up to a second, or until
- * something else wakes it. A seek does, and one to where reading is changes nothing, since the queue is empty. Only after a whole queue was
- * handed out without a break: else the thread was not asleep, and what it is fetching would be thrown away.
+ * [S] librdkafka 2.0.2 does not notice that its queue has room again: a broker's thread that found
+ * it full sleeps for up to a second, or until something else wakes it. A seek does, and one to
+ * where reading is changes nothing, since the queue is empty. Only after a whole queue was handed
+ * out without a break: else the thread was not asleep, and what it is fetching would be thrown
+ * away.
  */
 static void wake_fetchers(KafkaConsumer *consumer) {
     if (consumer->bytes_since_empty < consumer->queued_bytes / 4 * 3) return;
@@ -296,11 +301,13 @@ static rd_kafka_resp_err_t seek_all(KafkaConsumer *consumer, rd_kafka_topic_part
     bool refused = refusal;
     rd_kafka_error_destroy(refusal);
     for (int i = 0; i < seeks->cnt && !refused; i++) refused = seeks->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR;
-    /* [S] a partition that is out of range, or not begun yet, takes no seek; and one alone cannot be assigned anew. */
+    /* [S] a partition that is out of range, or not begun yet, takes no seek; and one alone cannot
+     * be assigned anew. */
     return refused ? assign_all(consumer) : RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* Tells the library of pauses, resumes and seeks: all at once, for each call of it waits until its own threads have done it. */
+/* Tells the library of pauses, resumes and seeks: all at once, for each call of it waits until its
+ * own threads have done it. */
 static void apply_changes(KafkaConsumer *consumer) {
     rd_kafka_topic_partition_list_t *pauses = kafka_consumer_list_where(consumer, is_to_pause),
                                     *resumes = kafka_consumer_list_where(consumer, is_to_resume);
@@ -390,7 +397,7 @@ size_t kafka_consumer_headers(KafkaConsumer *consumer, const KafkaHeader **ret_h
     return count;
 }
 
-/* ---- what the caller decides --------------------------------------------------------------------------------------------------------- */
+/* ---- what the caller decides ----------------------------------------------------------------- */
 
 int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const KafkaPartition *partitions, size_t count, Error *error) {
     check_on_thread(&consumer->owner); /* not begin_call: the partitions may be those of the event */
@@ -492,7 +499,7 @@ int kafka_consumer_commit(KafkaConsumer *consumer, const KafkaPartition *offsets
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : kafka_consumer_failed(consumer, "the group's offsets cannot be committed", code, error);
 }
 
-/* ---- for kafka_query.c --------------------------------------------------------------------------------------------------------------- */
+/* ---- for kafka_query.c ----------------------------------------------------------------------- */
 
 rd_kafka_t *kafka_consumer_handle(KafkaConsumer *consumer) {
     kafka_consumer_begin_call(consumer);

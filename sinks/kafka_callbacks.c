@@ -1,4 +1,5 @@
-/* What librdkafka tells a consumer beside records: assignments, revokes and trouble, which become events that wait to be handed out. */
+/* What librdkafka tells a consumer beside records: assignments, revokes and trouble, which become
+ * events that wait to be handed out. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,11 +79,12 @@ void kafka_consumer_add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t cod
         note_trouble(consumer, pending->fault, pending->verdict, &pending->error);
 }
 
-/* ---- callbacks: on the thread that polls, or the one that closes --------------------------------------------------------------------- */
+/* ---- callbacks: on the thread that polls, or the one that closes ----------------------------- */
 
 void kafka_consumer_resume_all(KafkaConsumer *consumer) {
     rd_kafka_topic_partition_list_t *paused = kafka_consumer_list_where(consumer, kafka_consumer_is_paused_there);
-    /* [S] a pause outlives the assignment in librdkafka 2.0.2: the partition would stay silent when it comes back. */
+    /* [S] a pause outlives the assignment in librdkafka 2.0.2: the partition would stay silent when
+     * it comes back. */
     if (paused->cnt > 0) (void)rd_kafka_resume_partitions(consumer->handle, paused);
     rd_kafka_topic_partition_list_destroy(paused);
 }
@@ -99,7 +101,8 @@ static void on_revoked(KafkaConsumer *consumer) {
     kafka_consumer_free_assigned(consumer);
     if (!known) return; /* nobody has heard of the assignment */
     add_pending(consumer, KAFKA_REVOKED)->lost = lost;
-    /* Before the trouble that waits: the caller uses indexes of the assignment until it hears of the revoke. */
+    /* Before the trouble that waits: the caller uses indexes of the assignment until it hears of
+     * the revoke. */
     Pending revoked = consumer->pending[consumer->pending_count - 1];
     memmove(&consumer->pending[1], &consumer->pending[0], (consumer->pending_count - 1) * sizeof revoked);
     consumer->pending[0] = revoked;
@@ -145,8 +148,8 @@ static void on_commit(rd_kafka_t *handle, rd_kafka_resp_err_t code, rd_kafka_top
 }
 
 /*
- * What matters comes as an event as well, but for one thing: a broker that expects TLS hangs up on plain text, and the library only logs what
- * that may mean.
+ * What matters comes as an event as well, but for one thing: a broker that expects TLS hangs up on
+ * plain text, and the library only logs what that may mean.
  */
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *words) {
     KafkaConsumer *consumer = rd_kafka_opaque(handle);

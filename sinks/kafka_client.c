@@ -17,7 +17,7 @@
 
 #define SECRET_BYTES_MAX 4096
 
-/* ---- configuration ------------------------------------------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 int kafka_configuration_set(rd_kafka_conf_t *configuration, const char *name, const char *value, Error *error) {
     char words[512] = "";
@@ -29,7 +29,8 @@ int kafka_configuration_set(rd_kafka_conf_t *configuration, const char *name, co
     return error_set(error, -EINVAL, "cannot be set: %s", words);
 }
 
-/* What Sluice needs of librdkafka, for 2.0.2 (Debian 12), each with its reason. [S]: read in its source. */
+/* What Sluice needs of librdkafka, for 2.0.2 (Debian 12), each with its reason. [S]: read in its
+ * source. */
 static const char *const needed[][2] = {
     {"enable.auto.commit", "false"},       /* positions are at the destination */
     {"enable.auto.offset.store", "false"}, /* the same: nothing is stored behind the caller's back at a revoke or close */
@@ -45,7 +46,8 @@ static const char *const needed[][2] = {
     {"ssl.endpoint.identification.algorithm", "https"}, /* the name in the certificate counts, in older versions too */
     /* Of one partition at once; a record that is larger comes all the same. */
     {"fetch.message.max.bytes", "1048576"},
-    /* Errors of a partition, a moved leader among them, are tried again after this; the default of 500 ms shows in the latency. */
+    /* Errors of a partition, a moved leader among them, are tried again after this; the default of
+     * 500 ms shows in the latency. */
     {"fetch.error.backoff.ms", "100"},
     {"reconnect.backoff.max.ms", "5000"}, /* a broker that is back is found soon */
 };
@@ -130,8 +132,9 @@ static int apply_properties(rd_kafka_conf_t *configuration, const Connection *co
 }
 
 /*
- * A rebalance of a group waits for a member that is alive and does not come back as long as that member's max.poll.interval.ms, by default 5
- * minutes, and whoever joins waits as well. Nothing that the caller does takes so long.
+ * A rebalance of a group waits for a member that is alive and does not come back as long as that
+ * member's max.poll.interval.ms, by default 5 minutes, and whoever joins waits as well. Nothing
+ * that the caller does takes so long.
  */
 #define POLL_LONGEST_MS 60000
 
@@ -174,7 +177,7 @@ int kafka_configuration_new(const Connection *connection, const char *data_direc
     return 0;
 }
 
-/* ---- words --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static bool has(const char *words, const char *part) {
     return words && strstr(words, part);
@@ -199,7 +202,8 @@ SinkFault kafka_fault_of(rd_kafka_resp_err_t code, const char *words) {
     case RD_KAFKA_RESP_ERR__TIMED_OUT:
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
         if (has(words, "require SASL")) return SINK_FAULT_LOGIN;
-        /* A broker that expects TLS hangs up on plain text, and one that refuses a certificate does so in an alert. */
+        /* A broker that expects TLS hangs up on plain text, and one that refuses a certificate does
+         * so in an alert. */
         if (has(words, "SSL") || has(words, "ssl/") || has(words, "certificate") || has(words, "security.protocol")) return SINK_FAULT_TLS;
         return has(words, "SASL") ? SINK_FAULT_LOGIN : SINK_FAULT_UNREACHABLE;
     default: return SINK_FAULT_OTHER;
@@ -234,12 +238,14 @@ KafkaVerdict kafka_verdict_of(rd_kafka_resp_err_t code) {
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE:
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: return KAFKA_STOP_PARTITION;
-    /* Of a broken connection too, whatever the words guess: a broker that is stopped hangs up in the middle as well. */
+    /* Of a broken connection too, whatever the words guess: a broker that is stopped hangs up in
+     * the middle as well. */
     default: return KAFKA_PASSES; /* the library tries again */
     }
 }
 
-/* Cuts `(after 3ms in state CONNECT, …)` and `(…: 2 identical error(s) suppressed)`, which are for who debugs the library. */
+/* Cuts `(after 3ms in state CONNECT, …)` and `(…: 2 identical error(s) suppressed)`, which are for
+ * who debugs the library. */
 static void cut_asides(char *text) {
     for (char *open = text; (open = strstr(open, " ("));) {
         char *close = strchr(open, ')');
@@ -262,7 +268,7 @@ void kafka_words(rd_kafka_resp_err_t code, const char *words, char out[static KA
     for (size_t end = strlen(out); end > 0 && (out[end - 1] == '.' || out[end - 1] == ' '); end--) out[end - 1] = '\0';
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* Owned by who is last: the thread that ends the handle, or who waits for it. */
 typedef struct ClientEnd {
@@ -285,7 +291,8 @@ static void ending_free(ClientEnd *ending) {
 
 static void *end_handle(void *context) {
     ClientEnd *ending = context;
-    /* Leaves the group, so that others need not wait for the session's end; revokes what is assigned on the way. */
+    /* Leaves the group, so that others need not wait for the session's end; revokes what is
+     * assigned on the way. */
     (void)rd_kafka_consumer_close(ending->handle);
     rd_kafka_destroy(ending->handle);
     ending->free_context(ending->context);

@@ -13,7 +13,8 @@
 #define HAS_FIELD(field) "has a field of its own: \"" field "\""
 #define SECRET(field) "must not stand here: put it in a file and name that in \"" field "\""
 
-/* What a source decides, what exactly once rests on, what loads code into the gateway, what has a field, and secrets. */
+/* What a source decides, what exactly once rests on, what loads code into the gateway, what has a
+ * field, and secrets. */
 static const Refusal refused_properties[] = {
     {"group.id", OWNED "each source has a group of its own"},
     {"group.instance.id", OWNED "several sources and nodes use one connection, and a member's name is for one alone"},

@@ -1,4 +1,5 @@
-/* What the files of a consumer of Kafka share: kafka.c, which opens, polls and closes it, kafka_assigned.c and kafka_callbacks.c. */
+/* What the files of a consumer of Kafka share: kafka.c, which opens, polls and closes it,
+ * kafka_assigned.c and kafka_callbacks.c. */
 #pragma once
 
 #include <stdbool.h>
@@ -92,6 +93,7 @@ void kafka_consumer_resume_all(KafkaConsumer *consumer); /* of those that the li
 void kafka_consumer_remove_pending(KafkaConsumer *consumer, size_t at);
 void kafka_consumer_add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t code, const char *words, const char *topic, int32_t partition,
                                 size_t index, int64_t offset);
-/* A record that waits behind an event comes again; KAFKA_NO_INDEX: of any partition, and it does not. */
+/* A record that waits behind an event comes again; KAFKA_NO_INDEX: of any partition, and it does
+ * not. */
 void kafka_consumer_drop_held(KafkaConsumer *consumer, size_t index);
 void kafka_consumer_begin_call(KafkaConsumer *consumer); /* what was handed out is not valid any more */

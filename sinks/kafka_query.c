@@ -13,7 +13,7 @@
 #define TURN_MAX (2 * USEC_SECOND)
 #define OFFSETS_AT_ONCE ((size_t)1000)
 
-/* ---- topics -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- topics ---------------------------------------------------------------------------------- */
 
 static usec_t now(void) {
     return clock_system()->boot(clock_system());
@@ -154,7 +154,7 @@ void kafka_topics_deinit(KafkaTopics *topics) {
     *topics = (KafkaTopics){0};
 }
 
-/* ---- offsets ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- offsets --------------------------------------------------------------------------------- */
 
 typedef enum OffsetPass { PASS_EARLIEST, PASS_TIMES, PASS_LATEST, PASS_BEYOND } OffsetPass;
 
@@ -179,7 +179,8 @@ typedef struct OffsetQuery {
 static rd_kafka_topic_partition_list_t *list_pass(const OffsetQuery *query, OffsetPass pass) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)query->count);
     check(list);
-    /* The library puts the "time" into the request as it is, and there -2 and -1 mean the beginning and the end. */
+    /* The library puts the "time" into the request as it is, and there -2 and -1 mean the beginning
+     * and the end. */
     for (size_t i = 0; i < query->count; i++) {
         const KafkaOffset *offset = &query->offsets[i];
         if (is_of_pass(offset, pass))

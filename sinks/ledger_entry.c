@@ -56,7 +56,8 @@ static bool parse(const char *text, uint64_t *ret_number) {
     return *end == '\0' && errno == 0;
 }
 
-/* The rows that went on and those that were left out: together the file's, or more when some were damaged since. */
+/* The rows that went on and those that were left out: together the file's, or more when some were
+ * damaged since. */
 static SinkResult compare_rows(const LedgerEntry *entry, ImportFile *file, const char *const *there, Error *error) {
     const char *rows_there = there[COLUMN_ROWS], *left_out_there = file->runs ? there[COLUMN_LEFT_OUT] : NULL;
     uint64_t rows, left_out = 0;

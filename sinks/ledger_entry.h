@@ -1,4 +1,5 @@
-/* What the ledger at a destination has of one imported file, as text: the same columns and the same comparison for every SQL destination. */
+/* What the ledger at a destination has of one imported file, as text: the same columns and the same
+ * comparison for every SQL destination. */
 #pragma once
 
 #include "sinks/driver.h"
@@ -16,12 +17,14 @@ typedef struct LedgerEntry {
     Buffer outcomes;
 } LedgerEntry;
 
-/* `entry` must not move afterwards. The runs of the file, if it has any, are decided, and left_out is set. */
+/* `entry` must not move afterwards. The runs of the file, if it has any, are decided, and left_out
+ * is set. */
 void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFile *file);
 void ledger_entry_deinit(LedgerEntry *entry);
 /*
- * Compares with what is there (a value may be NULL: nothing). Only the rows may be more, by up to file->damaged_rows: they were imported before they
- * were damaged, and file->rows becomes what is there. What was left out may differ: file->left_out and the outcomes of the runs become those of
+ * Compares with what is there (a value may be NULL: nothing). Only the rows may be more, by up to
+ * file->damaged_rows: they were imported before they were damaged, and file->rows becomes what is
+ * there. What was left out may differ: file->left_out and the outcomes of the runs become those of
  * the import that was. SINK_REFUSED: ledgerConflict.
  */
 SinkResult ledger_entry_compare(const LedgerEntry *entry, ImportFile *file, const char *const *there, Error *error);

@@ -182,7 +182,8 @@ static bool task_wait(NatsTask *task, usec_t wait) {
     return done;
 }
 
-/* The caller has no more to do with it. Its thread ends by itself, or is left behind until libnats lets it go on. */
+/* The caller has no more to do with it. Its thread ends by itself, or is left behind until libnats
+ * lets it go on. */
 static bool task_drop(NatsTask *task) {
     lock(&task->lock);
     bool done = task->done, last = --task->users == 0;
@@ -259,7 +260,8 @@ static SinkFault fault_of(natsStatus status, const char *words) {
     case NATS_SECURE_CONNECTION_REQUIRED:
     case NATS_SECURE_CONNECTION_WANTED: return SINK_FAULT_TLS;
     default:
-        /* The server's words about a credential that it does not take; those of a file of credentials that libnats cannot read. */
+        /* The server's words about a credential that it does not take; those of a file of
+         * credentials that libnats cannot read. */
         if (strcasestr(words, "authenti") || strcasestr(words, "authoriz") || strcasestr(words, "credential") || strcasestr(words, "seed"))
             return SINK_FAULT_LOGIN;
         return strcasestr(words, "tls") || strcasestr(words, "ssl") || strcasestr(words, "certificate") ? SINK_FAULT_TLS
@@ -269,7 +271,8 @@ static SinkFault fault_of(natsStatus status, const char *words) {
 
 /* The server that is tried did not take the login. The next one, or all rest for a while. */
 static void try_next(NatsClient *client, SinkFault fault, const Error *error) {
-    /* Of one round the most telling is kept: a server that answers says more than one that does not. */
+    /* Of one round the most telling is kept: a server that answers says more than one that does
+     * not. */
     if (client->tried == 0 || fault != SINK_FAULT_UNREACHABLE || client->status.fault == SINK_FAULT_UNREACHABLE) {
         client->status.fault = fault;
         client->status.error = *error;
@@ -300,7 +303,8 @@ static void fail_attempt(NatsClient *client, SinkFault fault, int code, const ch
 static void evaluate_failure(NatsClient *client, const NatsTask *task) {
     SinkFault fault = fault_of(task->status, task->words);
     const char *words = task->words[0] ? task->words : natsStatus_GetText(task->status);
-    /* With TLS 1.3 a server refuses the client's certificate only after the client's part of the handshake. */
+    /* With TLS 1.3 a server refuses the client's certificate only after the client's part of the
+     * handshake. */
     bool ended = strcmp(words, "Expected 'PONG', got ''") == 0;
     if (ended && nats_login_demands_tls(client, server_at(client, client->server))) {
         fault = SINK_FAULT_TLS;

@@ -1,13 +1,15 @@
 /*
- * A client of NATS JetStream (libnats): a connection that is made again and again by itself, consumers that pull, and the answers of the
- * JetStream API. No type of libnats leaves it.
+ * A client of NATS JetStream (libnats): a connection that is made again and again by itself,
+ * consumers that pull, and the answers of the JetStream API. No type of libnats leaves it.
  *
- * Threads: a client and its consumers belong to one thread, the first that uses them; every function here is called on it, messages are freed
- * on it. No call waits longer than what it was given, whatever the server does, and each ends soon when the patience is over (SINK_PATIENCE_TURN).
- * libnats waits without a limit while it logs in and while it closes: both run on detached threads of their own, which are left behind
- * when they do not end in time. They own what they use, free it when the server lets them go on, and are counted (nats_left_behind).
- * The connection is remade by this module and not by libnats, which would use the secrets of the first connect for ever: here they are read
- * at each one.
+ * Threads: a client and its consumers belong to one thread, the first that uses them; every
+ * function here is called on it, messages are freed on it. No call waits longer than what it was
+ * given, whatever the server does, and each ends soon when the patience is over
+ * (SINK_PATIENCE_TURN). libnats waits without a limit while it logs in and while it closes: both
+ * run on detached threads of their own, which are left behind when they do not end in time. They
+ * own what they use, free it when the server lets them go on, and are counted (nats_left_behind).
+ * The connection is remade by this module and not by libnats, which would use the secrets of the
+ * first connect for ever: here they are read at each one.
  */
 #pragma once
 
@@ -52,22 +54,25 @@ typedef struct NatsClientStatus {
 } NatsClientStatus;
 
 NatsClient *nats_client_new(const NatsClientOptions *options); /* connects in the background */
-/* Waits until it is connected (at most `wait`; 0: only looks) and keeps the connection going otherwise. Is it connected? */
+/* Waits until it is connected (at most `wait`; 0: only looks) and keeps the connection going
+ * otherwise. Is it connected? */
 bool nats_client_poll(NatsClient *client, usec_t wait);
 void nats_client_status(NatsClient *client, NatsClientStatus *ret_status);
 uint64_t nats_client_connects(const NatsClient *client); /* NatsClientStatus.connects alone */
-/* Its consumers are closed before. False: libnats did not let go of the connection within `limit`; a thread was left behind with it. */
+/* Its consumers are closed before. False: libnats did not let go of the connection within `limit`;
+ * a thread was left behind with it. */
 bool nats_client_close(NatsClient *client, usec_t limit); /* NULL-safe */
 /* How many threads are left behind in all of the process now. */
 unsigned nats_left_behind(void);
-/* Ends libnats' own threads, at the end of the process, when no client is left. False: some do not end. */
+/* Ends libnats' own threads, at the end of the process, when no client is left. False: some do not
+ * end. */
 bool nats_end(usec_t limit);
 
 /* Is JetStream there for this login? */
 NatsResult nats_client_jetstream(NatsClient *client, Error *error);
 NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream *ret_stream, Error *error);
-/* The sequence of the first message from a time on (ns since 1970; before: all of it), whatever its subject; the next one that will be given when
- * there is none yet. */
+/* The sequence of the first message from a time on (ns since 1970; before: all of it), whatever its
+ * subject; the next one that will be given when there is none yet. */
 NatsResult nats_client_sequence_at(NatsClient *client, const char *stream, int64_t time_nsec, uint64_t *ret_sequence, Error *error);
 /* How many messages of a subject (NULL: of all) the stream has from a sequence on. */
 NatsResult nats_client_count(NatsClient *client, const char *stream, const char *subject, uint64_t first, uint64_t *ret_count,
@@ -79,8 +84,9 @@ void nats_put_time(int64_t nsec, char ret_text[static NATS_TIME_SIZE]);
 /* Of the login. NATS_RESULT_MISSING: the server does not say it. */
 NatsResult nats_client_account(NatsClient *client, char ret_account[static NATS_ACCOUNT_SIZE], Error *error);
 /*
- * Would the server take what a bridge sends? Asks with requests that it cannot carry out, so nothing changes. `durable`: NULL, or the name of the
- * consumer. NATS_RESULT_NO_RIGHTS names the first subject that the login may not publish to.
+ * Would the server take what a bridge sends? Asks with requests that it cannot carry out, so
+ * nothing changes. `durable`: NULL, or the name of the consumer. NATS_RESULT_NO_RIGHTS names the
+ * first subject that the login may not publish to.
  */
 NatsResult nats_client_rights(NatsClient *client, const char *stream, const char *durable, Error *error);
 
@@ -92,8 +98,9 @@ typedef struct NatsConsumer NatsConsumer;
 
 typedef struct NatsConsumerOptions {
     const char *stream;
-    /* The name of a durable consumer with acks; it is made when it is not there, and stays. NULL: one for this client alone, without acks,
-     * in order and without gaps: when a delivery was lost it is made again behind the last message that was given. */
+    /* The name of a durable consumer with acks; it is made when it is not there, and stays. NULL:
+     * one for this client alone, without acks, in order and without gaps: when a delivery was lost
+     * it is made again behind the last message that was given. */
     const char *durable;
     const char *subject; /* NULL: all of the stream */
     NatsStart start;     /* of a consumer that is made; what a durable one has read stays read */
@@ -106,7 +113,8 @@ typedef struct NatsConsumerOptions {
     usec_t heartbeat;    /* what it sends while it has nothing; 0: 5 s. At most half of `expires` */
 } NatsConsumerOptions;
 
-/* Makes a durable consumer, or binds to it: what differs from the options is updated, but not where it starts. Within the request limit, twice. */
+/* Makes a durable consumer, or binds to it: what differs from the options is updated, but not where
+ * it starts. Within the request limit, twice. */
 NatsResult nats_consumer_open(NatsClient *client, const NatsConsumerOptions *options, NatsConsumer **ret_consumer, Error *error);
 void nats_consumer_close(NatsConsumer *consumer); /* a durable one stays at the server; NULL-safe */
 
@@ -115,7 +123,8 @@ typedef struct NatsHeader {
     const char *value;
 } NatsHeader;
 
-/* Everything is owned by the message. A header without a value: libnats before 3.11 takes the next line for its value, or loses it. */
+/* Everything is owned by the message. A header without a value: libnats before 3.11 takes the next
+ * line for its value, or loses it. */
 typedef struct NatsMessage {
     const char *subject;
     Span data;
@@ -134,7 +143,8 @@ typedef enum NatsNext {
     NATS_NEXT_REFUSED, /* the server does not take the requests; the error says why. It is asked again by the next call */
 } NatsNext;
 
-/* The next message; owned by the caller. Requests are sent as needed, so that at most `batch` messages are on their way. */
+/* The next message; owned by the caller. Requests are sent as needed, so that at most `batch`
+ * messages are on their way. */
 NatsNext nats_consumer_next(NatsConsumer *consumer, usec_t wait, NatsMessage **ret_message, Error *error);
 
 typedef struct NatsConsumerInfo {
@@ -155,8 +165,8 @@ typedef struct NatsConsumerCounts {
 } NatsConsumerCounts;
 NatsConsumerCounts nats_consumer_counts(const NatsConsumer *consumer);
 
-/* Sends "+ACK", or "+WPI" (still at work). False: not connected; the message will be delivered again. A hint only: a server that is killed
- * forgets acks of the last moments. */
+/* Sends "+ACK", or "+WPI" (still at work). False: not connected; the message will be delivered
+ * again. A hint only: a server that is killed forgets acks of the last moments. */
 bool nats_client_ack(NatsClient *client, const char *reply);
 bool nats_client_working(NatsClient *client, const char *reply);
 /* Sends "-NAK": it is delivered again, at once. */

@@ -94,7 +94,8 @@ static json_t *config_of(const NatsConsumer *consumer) {
     return config;
 }
 
-/* Where an existing one starts cannot be changed and is not for us to decide; an option that we do not know stays as it is. */
+/* Where an existing one starts cannot be changed and is not for us to decide; an option that we do
+ * not know stays as it is. */
 static void keep_of_existing(const json_t *existing, json_t *config) {
     static const char *const starts[] = {"deliver_policy", "opt_start_seq", "opt_start_time"};
     const char *name;
@@ -229,7 +230,8 @@ NatsResult nats_consumer_open(NatsClient *client, const NatsConsumerOptions *opt
     return result;
 }
 
-/* Without a durable: the server need not keep it until it counts as inactive. Nobody waits for an answer. */
+/* Without a durable: the server need not keep it until it counts as inactive. Nobody waits for an
+ * answer. */
 static void remove_it(NatsConsumer *consumer) {
     char subject[640];
     check(!consumer->durable);
@@ -347,7 +349,8 @@ static void make_again(NatsConsumer *consumer) {
     forget_pulls(consumer);
 }
 
-/* Subscribed on the connection that there is now; what was asked for on another one does not come any more. */
+/* Subscribed on the connection that there is now; what was asked for on another one does not come
+ * any more. */
 static bool subscribe(NatsConsumer *consumer) {
     NatsClient *client = consumer->client;
     if (consumer->messages && consumer->generation == client->generation) return true;
@@ -417,7 +420,8 @@ static int refused(const NatsConsumer *consumer, int code, const char *words, Er
     return NATS_NEXT_REFUSED;
 }
 
-/* Nobody serves the request: it is not there, or the server has just started and does not know it yet. */
+/* Nobody serves the request: it is not there, or the server has just started and does not know it
+ * yet. */
 static int look_for_it(NatsConsumer *consumer, Error *error) {
     rest(consumer);
     forget_pulls(consumer);
@@ -426,7 +430,8 @@ static int look_for_it(NatsConsumer *consumer, Error *error) {
     json_decref(info);
     if (result == NATS_RESULT_NO_RIGHTS || result == NATS_RESULT_REFUSED) return NATS_NEXT_REFUSED;
     if (consumer->durable) return result == NATS_RESULT_MISSING ? NATS_NEXT_GONE : GO_ON;
-    /* Without a durable it lives on one server of a cluster: when that is gone, nobody answers for it, and it comes back with it alone. */
+    /* Without a durable it lives on one server of a cluster: when that is gone, nobody answers for
+     * it, and it comes back with it alone. */
     if (result != NATS_RESULT_DONE) make_again(consumer);
     return GO_ON;
 }
@@ -447,7 +452,8 @@ static int take_status(NatsConsumer *consumer, natsMsg *message, const char *sta
         }
         if (strcasestr(words, "completed")) return GO_ON;
         rest(consumer);
-        /* Limits of the consumer, or one that pushes: somebody has to change something. Else the leader changes or the server stops. */
+        /* Limits of the consumer, or one that pushes: somebody has to change something. Else the
+         * leader changes or the server stops. */
         bool lasts = strcasestr(words, "maxrequest") || strcasestr(words, "push based");
         return lasts ? refused(consumer, -EINVAL, words, error) : GO_ON;
     }

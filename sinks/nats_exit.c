@@ -1,7 +1,9 @@
 /*
- * When libnats was closed and its TLS was used, its exit handler frees the list of compression methods, which is OpenSSL's: OpenSSL's own handler
- * uses and frees it again (libnats 3.4.1, OpenSSL 3.0). So the list is not there while the handler of libnats runs. Exit handlers run in the
- * opposite order of their registration: take_list, then that of libnats, then give_list_back, then that of OpenSSL.
+ * When libnats was closed and its TLS was used, its exit handler frees the list of compression
+ * methods, which is OpenSSL's: OpenSSL's own handler uses and frees it again (libnats 3.4.1,
+ * OpenSSL 3.0). So the list is not there while the handler of libnats runs. Exit handlers run in
+ * the opposite order of their registration: take_list, then that of libnats, then give_list_back,
+ * then that of OpenSSL.
  */
 #include <openssl/ssl.h>
 #include <pthread.h>

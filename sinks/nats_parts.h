@@ -8,7 +8,8 @@
 #include "base/thread.h"
 #include "sinks/nats.h"
 
-/* What libnats says on its own thread, by the number that its callbacks get: a connection may outlive the client that made it. */
+/* What libnats says on its own thread, by the number that its callbacks get: a connection may
+ * outlive the client that made it. */
 typedef struct NatsNotes NatsNotes;
 struct NatsNotes {
     NatsNotes *next;
@@ -39,7 +40,8 @@ struct NatsClient {
     NatsClientStatus status;
 };
 
-/* Sets the login and TLS of a connection; the secrets are read now or by libnats at the connect. A fault with the error, or SINK_SOUND. */
+/* Sets the login and TLS of a connection; the secrets are read now or by libnats at the connect. A
+ * fault with the error, or SINK_SOUND. */
 SinkFault nats_login_set(const NatsClient *client, natsOptions *options, Span server, Error *error);
 bool nats_login_demands_tls(const NatsClient *client, Span server);
 
@@ -47,7 +49,8 @@ bool nats_login_demands_tls(const NatsClient *client, Span server);
 NatsResult nats_not_connected(const NatsClient *client, Error *error);
 /* A request to any subject; see nats_request. */
 NatsResult nats_ask(NatsClient *client, const char *subject, const json_t *body, json_t **ret_answer, Error *error);
-/* A request of the JetStream API ("STREAM.INFO.name"), its answer as an object: json_decref. `body` may be NULL. */
+/* A request of the JetStream API ("STREAM.INFO.name"), its answer as an object: json_decref. `body`
+ * may be NULL. */
 NatsResult nats_request(NatsClient *client, const char *what, const json_t *body, json_t **ret_answer, Error *error);
 /* Publishes; false: not connected. */
 bool nats_publish(NatsClient *client, const char *subject, const char *reply, Span data);

@@ -69,8 +69,8 @@ NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream
 }
 
 /*
- * A consumer that is made for a question: it counts what it would deliver, and stands before its first message. `take_start` has where it
- * begins. *ret_answer: json_decref.
+ * A consumer that is made for a question: it counts what it would deliver, and stands before its
+ * first message. `take_start` has where it begins. *ret_answer: json_decref.
  */
 static NatsResult ask_with_consumer(NatsClient *client, const char *stream, json_t *take_start, json_t **ret_answer, Error *error) {
     char what[600], subject[640];
@@ -137,7 +137,8 @@ NatsResult nats_client_account(NatsClient *client, char ret_account[static NATS_
     return NATS_RESULT_MISSING;
 }
 
-/* May the login publish to the subject? Without a reply subject there is no answer, but to the request behind it. */
+/* May the login publish to the subject? Without a reply subject there is no answer, but to the
+ * request behind it. */
 static NatsResult may_publish(NatsClient *client, const char *subject, const char *body, Error *error) {
     uint64_t violations = nats_violations(client);
     if (!nats_publish(client, subject, NULL, span_of(body))) return nats_not_connected(client, error);
@@ -154,7 +155,8 @@ static NatsResult may_publish(NatsClient *client, const char *subject, const cha
 }
 
 NatsResult nats_client_rights(NatsClient *client, const char *stream, const char *durable, Error *error) {
-    /* A body that is no JSON is refused before anything is done; sequence 0 is that of no message. */
+    /* A body that is no JSON is refused before anything is done; sequence 0 is that of no
+     * message. */
     static const char *const subjects[][2] = {{"$JS.API.CONSUMER.INFO.%s.%s", ""},
                                               {"$JS.API.CONSUMER.DURABLE.CREATE.%s.%s", "{"},
                                               {"$JS.API.CONSUMER.MSG.NEXT.%s.%s", "{"},

@@ -1,4 +1,5 @@
-/* Names, subjects and states of JetStream, as far as they can be evaluated without a server. Pure; any thread. */
+/* Names, subjects and states of JetStream, as far as they can be evaluated without a server. Pure;
+ * any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,7 +28,8 @@ typedef struct NatsDelivery {
     uint64_t pending;           /* messages of the consumer's subjects behind it */
 } NatsDelivery;
 
-/* "$JS.ACK..." of 9 tokens, or of 11 and more: with a domain and a hash of the account. The spans point into `reply`. */
+/* "$JS.ACK..." of 9 tokens, or of 11 and more: with a domain and a hash of the account. The spans
+ * point into `reply`. */
 bool nats_subject_parse(Span reply, NatsDelivery *ret_delivery);
 bool nats_subject_is_ack(Span reply); /* does it begin as one? */
 

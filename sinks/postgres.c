@@ -1,10 +1,14 @@
 /*
- * PostgreSQL. One import is one transaction: the ids of its files into the ledger (which is the look-up as well), settled ids out of
- * it, the rows by COPY, refused rows to the job, the positions of runs (postgres_positions.h), COMMIT. What a lost connection leaves unknown, the next try asks the ledger.
+ * PostgreSQL. One import is one transaction: the ids of its files into the ledger (which is the
+ * look-up as well), settled ids out of it, the rows by COPY, refused rows to the job, the positions
+ * of runs (postgres_positions.h), COMMIT. What a lost connection leaves unknown, the next try asks
+ * the ledger.
  *
- * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the table; with a primary key or row-level
- * security also SELECT, UPDATE (strategy merge) and TEMPORARY on the database; for files with runs SELECT, INSERT and UPDATE on the positions, and
- * DELETE to remove them; CREATE only where something is missing. For a table that is replaced see postgres_swap.h.
+ * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the
+ * table; with a primary key or row-level security also SELECT, UPDATE (strategy merge) and
+ * TEMPORARY on the database; for files with runs SELECT, INSERT and UPDATE on the positions, and
+ * DELETE to remove them; CREATE only where something is missing. For a table that is replaced see
+ * postgres_swap.h.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -83,7 +87,8 @@ static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *en
     return result;
 }
 
-/* Inserts the file's id. Waits for another session that is inserting the same one, as long as lock_timeout allows. */
+/* Inserts the file's id. Waits for another session that is inserting the same one, as long as
+ * lock_timeout allows. */
 static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job, ImportFile *file, Error *error) {
     LedgerEntry entry;
     check(postgres_session_is(session, POSTGRES_TRANSACTION) && !file->already_imported);
@@ -127,8 +132,9 @@ static SinkResult forget_settled(PostgresSession *session, const ImportJob *job,
 }
 
 /*
- * A table that somebody has locked is found out soon, before any row is sent: others of the connection wait for this loader. Then nothing
- * changes about it until the end. *ret_row_security: its policies hold for this role.
+ * A table that somebody has locked is found out soon, before any row is sent: others of the
+ * connection wait for this loader. Then nothing changes about it until the end. *ret_row_security:
+ * its policies hold for this role.
  */
 static SinkResult lock_table(PostgresSession *session, const SinkTarget *target, bool *ret_row_security, Error *error) {
     Buffer name = {0}, sql = {0};
@@ -151,7 +157,8 @@ static SinkResult lock_table(PostgresSession *session, const SinkTarget *target,
     return result;
 }
 
-/* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there. Without a table to go to, no run goes in. */
+/* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there.
+ * Without a table to go to, no run goes in. */
 static SinkResult enter_files(PostgresSession *session, const ImportJob *job, bool has_table, size_t *ret_waiting, Error *error) {
     SinkResult result = SINK_DONE;
     *ret_waiting = 0;
@@ -170,8 +177,8 @@ static SinkResult enter_files(PostgresSession *session, const ImportJob *job, bo
     return result;
 }
 
-/* With runs, what must be sent first to a temporary table is sent whole before the first row is written: a row that was written is locked, and
- * nobody else may have to wait for this side. */
+/* With runs, what must be sent first to a temporary table is sent whole before the first row is
+ * written: a row that was written is locked, and nobody else may have to wait for this side. */
 static SinkResult load_files(PostgresLoad *load, const ImportJob *job, Error *error) {
     SinkResult result = SINK_DONE;
     for (size_t i = 0; i < job->file_count; i++) {
@@ -193,8 +200,9 @@ static SinkResult load_files(PostgresLoad *load, const ImportJob *job, Error *er
 }
 
 /*
- * Of a table that is replaced: locks the side table, so that no claim and no swap comes between what the positions say and the rows. *ret_is_there:
- * there is one. *ret_lost: it went before it was locked.
+ * Of a table that is replaced: locks the side table, so that no claim and no swap comes between
+ * what the positions say and the rows. *ret_is_there: there is one. *ret_lost: it went before it
+ * was locked.
  */
 static SinkResult lock_side(PostgresSession *session, const SinkTarget *side, bool *ret_is_there, bool *ret_row_security, bool *ret_lost,
                             Error *error) {

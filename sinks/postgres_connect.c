@@ -37,7 +37,8 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
-/* Waits for the socket until `deadline` (boot clock). poll's result for `events`, 0 at the deadline, -ECANCELED when the patience is over. */
+/* Waits for the socket until `deadline` (boot clock). poll's result for `events`, 0 at the
+ * deadline, -ECANCELED when the patience is over. */
 static int poll_until(int fd, short events, usec_t deadline, const SinkPatience *patience) {
     for (;;) {
         usec_t left = deadline - now();

@@ -1,4 +1,5 @@
-/* Opens a connection of libpq, non-blocking, as its definition says: the password from its file, a limit of time, what went wrong. Any thread. */
+/* Opens a connection of libpq, non-blocking, as its definition says: the password from its file, a
+ * limit of time, what went wrong. Any thread. */
 #pragma once
 
 #include "sinks/driver.h"

@@ -47,7 +47,8 @@ static bool parameter_is(Span name, const char *word) {
     return *word == 0;
 }
 
-/* Userinfo with a colon, or a parameter that is a password. Rather one URI too many: what is refused here is never shown or logged. */
+/* Userinfo with a colon, or a parameter that is a password. Rather one URI too many: what is
+ * refused here is never shown or logged. */
 static bool has_password(const char *uri) {
     const char *rest = strstr(uri, "://") + 3, *query = strchr(rest, '?');
     size_t size = query ? (size_t)(query - rest) : strlen(rest);
@@ -62,7 +63,8 @@ static bool has_password(const char *uri) {
     return false;
 }
 
-/* Where a '/' or '?' stands in a login, or a second '@' anywhere, libpq may find another host than a reader does, and a password may be shown. */
+/* Where a '/' or '?' stands in a login, or a second '@' anywhere, libpq may find another host than
+ * a reader does, and a password may be shown. */
 static bool login_is_plain(const char *uri) {
     const char *rest = strstr(uri, "://") + 3, *at = strchr(rest, '@');
     return !at || (at < rest + strcspn(rest, "/?#") && !strchr(at + 1, '@'));

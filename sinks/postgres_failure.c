@@ -18,13 +18,15 @@ static bool is_one_of(const char *sqlstate, const char *const *classes) {
 
 /* Rollbacks, resources, locks and time-outs, system errors. */
 static const char *const retry_classes[] = {"40", "53", "55P03", "57014", "58", "25P03", "XX", NULL};
-/* 57P: the server is stopping, starting, or was told to end the session. 25006: it has become a read-only standby. */
+/* 57P: the server is stopping, starting, or was told to end the session. 25006: it has become a
+ * read-only standby. */
 static const char *const unreachable_classes[] = {"57P", "25006", NULL};
 static const char *const connection_classes[] = {"08", "28", NULL};
 
 SinkResult postgres_failure_result(const PostgresFailure *failure) {
     if (failure->sqlstate[0] == '\0' || is_one_of(failure->sqlstate, unreachable_classes)) return SINK_UNREACHABLE;
-    /* In a session that goes on it is another connection's, for example that of a trigger to a remote table. */
+    /* In a session that goes on it is another connection's, for example that of a trigger to a
+     * remote table. */
     if (is_one_of(failure->sqlstate, connection_classes)) return failure->is_fatal ? SINK_UNREACHABLE : SINK_RETRY;
     if (is_one_of(failure->sqlstate, retry_classes)) return SINK_RETRY;
     return SINK_REFUSED;
@@ -37,12 +39,14 @@ static const char *const unclear_classes[] = {"00", "01", "03", "08", "0A", "0B"
                                               "28", "2B", "2D", "34", "3B", "3D", "3F", "42", "72", "F0", "HV", "XX", NULL};
 
 /*
- * What is in neither list is about values (22, 23, 44, 21, 02, 54), is what a function raises (P0, 2F, 38, 39), or is in a class that PostgreSQL
- * does not have: then a trigger made it up for its rows.
+ * What is in neither list is about values (22, 23, 44, 21, 02, 54), is what a function raises (P0,
+ * 2F, 38, 39), or is in a class that PostgreSQL does not have: then a trigger made it up for its
+ * rows.
  */
 PostgresBlame postgres_blame_of(const char *sqlstate, const char *function) {
     if (sqlstate[0] == '\0' || is_one_of(sqlstate, table_classes)) return POSTGRES_BLAME_TABLE;
-    /* 42501 is a missing right, but also a row that a policy of row-level security refuses; the words may be in any language. */
+    /* 42501 is a missing right, but also a row that a policy of row-level security refuses; the
+     * words may be in any language. */
     if (in_class(sqlstate, "42501") && function && strcmp(function, "ExecWithCheckOptions") == 0) return POSTGRES_BLAME_ROW;
     return is_one_of(sqlstate, unclear_classes) ? POSTGRES_BLAME_MAYBE : POSTGRES_BLAME_ROW;
 }
@@ -59,8 +63,9 @@ void postgres_hide(char *text, const char *secret) {
 }
 
 /*
- * The only way to the SQLSTATE of a refused login is libpq's verbose text: "FATAL:  28P01: words\nLOCATION:  file:line". Leaves the words, and
- * copies the last SQLSTATE (of several servers: of the one tried last); "" when no server said anything.
+ * The only way to the SQLSTATE of a refused login is libpq's verbose text: "FATAL:  28P01:
+ * words\nLOCATION:  file:line". Leaves the words, and copies the last SQLSTATE (of several servers:
+ * of the one tried last); "" when no server said anything.
  */
 static void take_sqlstate(char *words, char ret_sqlstate[static 6]) {
     ret_sqlstate[0] = '\0';

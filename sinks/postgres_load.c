@@ -178,7 +178,8 @@ static SinkResult name_all_swallowed(PostgresLoad *load, const Attempt *attempt,
     return SINK_DONE;
 }
 
-/* `missing` rows of `wanted`, which are those of the attempt or fewer (one of each key), are not in the table, and no error said so. */
+/* `missing` rows of `wanted`, which are those of the attempt or fewer (one of each key), are not in
+ * the table, and no error said so. */
 static SinkResult settle_missing(PostgresLoad *load, Attempt *attempt, uint64_t wanted, uint64_t missing, Error *error) {
     if (missing == 0) return SINK_DONE;
     bool may = false;
@@ -261,7 +262,8 @@ static SinkResult append_new_keys(PostgresLoad *load, Attempt *attempt, Error *e
     if (result == SINK_DONE) result = carry(load, attempt, &load->statements.duplicates, &answer, error);
     if (result == SINK_DONE) result = postgres_expect(load->session, &answer, 0, 3, error);
     if (result != SINK_DONE) return result;
-    /* A trigger that changes keys, or that swallows a row whose key comes again, makes names that are not those of the missing rows. */
+    /* A trigger that changes keys, or that swallows a row whose key comes again, makes names that
+     * are not those of the missing rows. */
     if (swallows && inserted + (uint64_t)PQntuples(answer) != attempt->rows && attempt->rows > 1)
         attempt->is_mixed = true;
     else if ((uint64_t)PQntuples(answer) > attempt->rows)
@@ -272,7 +274,8 @@ static SinkResult append_new_keys(PostgresLoad *load, Attempt *attempt, Error *e
     return result;
 }
 
-/* Where a trigger may swallow rows: how many of `wanted` are not as the merge should have made them. */
+/* Where a trigger may swallow rows: how many of `wanted` are not as the merge should have made
+ * them. */
 static SinkResult settle_unsettled(PostgresLoad *load, Attempt *attempt, uint64_t wanted, Error *error) {
     uint64_t unsettled = 0;
     SinkResult result = count(load, &load->statements.count_unsettled, &unsettled, error);
@@ -328,7 +331,8 @@ static SinkResult move_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
     return target->table.strategy == STRATEGY_MERGE ? merge(load, attempt, error) : append_new_keys(load, attempt, error);
 }
 
-/* On SINK_DONE, but for is_mixed, the rows are in the table, refused, or swallowed. Otherwise the savepoint stands, if the session does. */
+/* On SINK_DONE, but for is_mixed, the rows are in the table, refused, or swallowed. Otherwise the
+ * savepoint stands, if the session does. */
 static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
     SinkResult result = open_savepoint(load, error);
     if (result == SINK_DONE) result = send_rows(load, attempt, error);
@@ -409,7 +413,8 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
     return result;
 }
 
-/* NULL in a column of the table that the sink does not have: no row could do better. A trigger's other tables are another matter. */
+/* NULL in a column of the table that the sink does not have: no row could do better. A trigger's
+ * other tables are another matter. */
 static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
     const SinkTarget *target = load->target;
     if (strcmp(failure->sqlstate, "23502") != 0 || !failure->column[0]) return SINK_DONE;
@@ -424,7 +429,8 @@ static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure
     return SINK_REFUSED;
 }
 
-/* After a failure that may be a row's, with its attempt undone: SINK_DONE: it is none of the table's. */
+/* After a failure that may be a row's, with its attempt undone: SINK_DONE: it is none of the
+ * table's. */
 static SinkResult examine_table(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
     SinkResult result = SINK_DONE;
     check(!load->has_savepoint);

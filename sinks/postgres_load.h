@@ -7,11 +7,13 @@
  *   - without a hint, or when the hint was wrong, the range is halved.
  * Rows before the bad one are loaded once more, so a bad row costs a few round trips and the rows of one small range.
  *
- * Before the first row is refused, it must be clear that the table is not to blame: the same statement goes through without rows,
- * and the table still fits the sink. Some failures stay unclear (PostgresBlame): when no row of two or more goes through, it is the table.
+ * Before the first row is refused, it must be clear that the table is not to blame: the same
+ * statement goes through without rows, and the table still fits the sink. Some failures stay
+ * unclear (PostgresBlame): when no row of two or more goes through, it is the table.
  *
- * A count that is too small rolls the import back, but for a table whose catalog shows who swallows rows: a row trigger before the
- * insert, or a rule. Those rows are searched for in the same way and named, or counted when they are many: see rejects.h.
+ * A count that is too small rolls the import back, but for a table whose catalog shows who swallows
+ * rows: a row trigger before the insert, or a rule. Those rows are searched for in the same way and
+ * named, or counted when they are many: see rejects.h.
  */
 #pragma once
 

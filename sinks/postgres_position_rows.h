@@ -31,7 +31,8 @@ bool postgres_has_no_positions(const PostgresSession *session, SinkResult result
 
 /* The rest is for an open transaction. */
 
-/* Sets found and read, as the rows are, without a lock. SINK_REFUSED with -ENODATA when there is no table of positions. */
+/* Sets found and read, as the rows are, without a lock. SINK_REFUSED with -ENODATA when there is no
+ * table of positions. */
 SinkResult postgres_position_rows_read(PostgresSession *session, const SinkTarget *target, ImportPosition *positions, size_t count,
                                        Error *error);
 SinkResult postgres_position_rows_lock(PostgresSession *session, const SinkTarget *target, ImportPosition *positions, size_t count,
@@ -46,6 +47,7 @@ SinkResult postgres_marks_read(PostgresSession *session, const SinkTarget *targe
 /* `topic`: which mark. */
 SinkResult postgres_marks_set(PostgresSession *session, const PositionsOwner *owner, const SinkTarget *target, const char *topic,
                               const char *run_group, Error *error);
-/* Those that name the group, unless `instance` (NULL: any) has not set them, or positions of the group are left; *ret_count: how many. */
+/* Those that name the group, unless `instance` (NULL: any) has not set them, or positions of the
+ * group are left; *ret_count: how many. */
 SinkResult postgres_marks_remove(PostgresSession *session, const SinkTarget *target, const char *run_group, const char *instance,
                                  uint64_t *ret_count, Error *error);

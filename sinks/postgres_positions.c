@@ -35,7 +35,8 @@ SinkResult postgres_positions_read(PostgresSession *session, const SinkTarget *t
 
 SinkResult postgres_positions_set(PostgresSession *session, const PositionsOwner *owner, const SinkTarget *target,
                                   const ImportPosition *positions, size_t count, bool *ret_lost, Error *error) {
-    /* The first part locks the rows in the order of the lines, and waits for who has locked one; what it set then is seen. */
+    /* The first part locks the rows in the order of the lines, and waits for who has locked one;
+     * what it set then is seen. */
     static const char sql[] = "WITH locked AS MATERIALIZED (SELECT w.* FROM " POSTGRES_WANTED_KEYS
                               ", $7::bigint[], $8::bigint[]) WITH ORDINALITY AS w (" POSTGRES_KEY
                               ", was, will, place) JOIN @ AS p ON " POSTGRES_SAME_KEY
@@ -163,7 +164,8 @@ static SinkResult begin_making(PostgresSession *session, Error *error) {
     return result == SINK_DONE ? postgres_begin(session, true, "", NULL, error) : result;
 }
 
-/* Nothing is left of an earlier run, nor of this one. The side table first: who imports into it has locked it before its positions. */
+/* Nothing is left of an earlier run, nor of this one. The side table first: who imports into it has
+ * locked it before its positions. */
 static SinkResult begin_run(PostgresSession *session, const ClaimJob *job, const SinkTarget *side, const RunMarks *marks, Error *error) {
     const char *const groups[] = {marks->run_group, marks->done_group, job->claims[0].key.group};
     SinkResult result = postgres_side_drop(session, side, error);

@@ -109,8 +109,8 @@ static void begin_connecting(PostgresProbe *probe, usec_t now) {
 }
 
 static void ask(PostgresProbe *probe, usec_t now) {
-    /* A server that waits for us, or for what it wrote to be read, does not work. Without track_activities there is no more to know than that
-     * the backend is there. */
+    /* A server that waits for us, or for what it wrote to be read, does not work. Without
+     * track_activities there is no more to know than that the backend is there. */
     check(probe->connection && PQtransactionStatus(probe->connection) != PQTRANS_ACTIVE); /* one question at a time */
     static const char sql[] = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = $1::pg_catalog.int4 AND (state = 'disabled'"
                               " OR (state = 'active' AND xact_start = $2::pg_catalog.timestamptz"
@@ -140,7 +140,8 @@ static void go_on_connecting(PostgresProbe *probe, usec_t now) {
     probe->polling = PQconnectPoll(probe->connection);
     switch (probe->polling) {
     case PGRES_POLLING_OK:
-        /* The question may have to wait for room in a full pool, which our own transaction takes. */
+        /* The question may have to wait for room in a full pool, which our own transaction
+         * takes. */
         if (probe->is_pooled) answered(probe, true);
         ask(probe, now);
         return;
@@ -187,7 +188,8 @@ bool postgres_probe_step(PostgresProbe *probe, usec_t now) {
     }
     if (probe->state == PROBE_CONNECTS) go_on_connecting(probe, now);
     if (probe->state == PROBE_ASKS) read_answer(probe, now);
-    /* A session that does not answer may be dead by itself: the next question goes through a new one. */
+    /* A session that does not answer may be dead by itself: the next question goes through a new
+     * one. */
     if (probe->state != PROBE_RESTS && now - probe->asked > 2 * probe->interval) {
         hang_up(probe);
         probe->state = PROBE_RESTS;

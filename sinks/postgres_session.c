@@ -154,7 +154,8 @@ static SinkResult broken(PostgresSession *session, Error *error) {
     return SINK_UNREACHABLE;
 }
 
-/* The session has ended. A kept one that had not answered yet died while it was idle: that says nothing about a fresh one. */
+/* The session has ended. A kept one that had not answered yet died while it was idle: that says
+ * nothing about a fresh one. */
 static SinkResult ended(PostgresSession *session, SinkResult result, Error *error) {
     if (!session->is_broken) postgres_session_break(session);
     if (!session->is_used || session->has_answered) return result;
@@ -171,7 +172,8 @@ static SinkResult lost(PostgresSession *session, Error *error) {
     return ended(session, SINK_UNREACHABLE, error);
 }
 
-/* Takes what the server said unasked: a notice, a changed parameter, or that it ends the session. false: it has ended. */
+/* Takes what the server said unasked: a notice, a changed parameter, or that it ends the session.
+ * false: it has ended. */
 static bool is_alive(PostgresSession *session) {
     struct pollfd poller = {.fd = PQsocket(session->connection), .events = POLLIN};
     while (poll(&poller, 1, 0) > 0) {
@@ -182,8 +184,8 @@ static bool is_alive(PostgresSession *session) {
     return true;
 }
 
-/* A server refuses every interval but 0 where its operating system cannot tell that a peer is gone, and its settings do not say so. What is
- * asked here ends with the statement. */
+/* A server refuses every interval but 0 where its operating system cannot tell that a peer is gone,
+ * and its settings do not say so. What is asked here ends with the statement. */
 static SinkResult find_out_client_check(PostgresSession *session, Error *error) {
     if (PQserverVersion(session->connection) < 140000) return SINK_DONE;
     const char *sql = "SELECT pg_catalog.set_config('client_connection_check_interval', '5s', true)";
@@ -205,7 +207,8 @@ SinkResult postgres_session_use(PostgresSession *session, Error *error) {
     return session->has_tried_check ? SINK_DONE : find_out_client_check(session, error);
 }
 
-/* Runs `sql` (several statements, no values) with the settings of a transaction. Without a BEGIN in front, all of it is one transaction. */
+/* Runs `sql` (several statements, no values) with the settings of a transaction. Without a BEGIN in
+ * front, all of it is one transaction. */
 static SinkResult run_locally(PostgresSession *session, const char *sql, Error *error) {
     Buffer text = {0};
     check(postgres_session_is(session, POSTGRES_IDLE)); /* the settings would end with the wrong transaction */
@@ -270,8 +273,9 @@ static bool look_around(PostgresSession *session, bool has_spoken) {
     return session->progress && session->progress(session->progress_context, session->rows_done, working || has_spoken);
 }
 
-/* Waits until the socket can do one of `events`, at most until `deadline`. Looks around each turn, also while the socket is always ready: a
- * server that sends notices must not keep this side from that. Not SINK_DONE: the session is broken. */
+/* Waits until the socket can do one of `events`, at most until `deadline`. Looks around each turn,
+ * also while the socket is always ready: a server that sends notices must not keep this side from
+ * that. Not SINK_DONE: the session is broken. */
 static SinkResult wait_for(PostgresSession *session, short events, usec_t deadline, short *ret_events, Error *error) {
     for (;;) {
         if (now() >= deadline) {
@@ -298,7 +302,8 @@ static SinkResult wait_for(PostgresSession *session, short events, usec_t deadli
     }
 }
 
-/* Sends what libpq has buffered. The limit counts from the last byte that the server took: while rows flow it may be at work on one for long. */
+/* Sends what libpq has buffered. The limit counts from the last byte that the server took: while
+ * rows flow it may be at work on one for long. */
 static SinkResult flush(PostgresSession *session, Error *error) {
     check(session->connection && !session->is_broken);
     usec_t limit = session->progress ? session->statement_limit : session->silence_limit, deadline = now() + limit;
@@ -315,8 +320,9 @@ static SinkResult flush(PostgresSession *session, Error *error) {
     }
 }
 
-/* The other side does not do what PostgreSQL does: it is something else, or something between changes what is said. No session with it can be
- * trusted, and what it says must not reach an invariant of ours. */
+/* The other side does not do what PostgreSQL does: it is something else, or something between
+ * changes what is said. No session with it can be trusted, and what it says must not reach an
+ * invariant of ours. */
 static SinkResult surprised(PostgresSession *session, const char *by_what, Error *error) {
     session->failure = (PostgresFailure){0};
     (void)error_set(error, -EPROTO, "Connection \"%s\": the server does not behave as PostgreSQL does: %s.", session->name, by_what);

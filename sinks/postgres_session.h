@@ -1,12 +1,14 @@
 /*
- * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode under poll(2). While it waits it
- * asks `patience` several times a second, and `progress` once, and says whether the server was seen at work (postgres_probe.h) or sent
- * anything. After SINK_UNREACHABLE, an interruption or a lost connection the session is only fit for disconnecting; every call says so
- * with SINK_UNREACHABLE. One thread at a time.
+ * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode
+ * under poll(2). While it waits it asks `patience` several times a second, and `progress` once, and
+ * says whether the server was seen at work (postgres_probe.h) or sent anything. After
+ * SINK_UNREACHABLE, an interruption or a lost connection the session is only fit for disconnecting;
+ * every call says so with SINK_UNREACHABLE. One thread at a time.
  *
- * A session may go through a pooler that gives each transaction another server connection (PgBouncer with
- * pool_mode=transaction). So nothing of ours outlives a transaction there: settings are SET LOCAL, the temporary table is
- * dropped at COMMIT, statements have no names, advisory locks are those of a transaction, and there is no LISTEN and no WITH HOLD.
+ * A session may go through a pooler that gives each transaction another server connection
+ * (PgBouncer with pool_mode=transaction). So nothing of ours outlives a transaction there: settings
+ * are SET LOCAL, the temporary table is dropped at COMMIT, statements have no names, advisory locks
+ * are those of a transaction, and there is no LISTEN and no WITH HOLD.
  */
 #pragma once
 
@@ -59,44 +61,51 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
 void postgres_session_free(PostgresSession *session); /* NULL-safe */
 
 /*
- * Begins a call of the driver: looks whether the session has died while it was idle. Until a statement of the call is
- * answered, the end of a kept session is SINK_RETRY with -ESTALE: a fresh session may do the same at once.
+ * Begins a call of the driver: looks whether the session has died while it was idle. Until a
+ * statement of the call is answered, the end of a kept session is SINK_RETRY with -ESTALE: a fresh
+ * session may do the same at once.
  */
 SinkResult postgres_session_use(PostgresSession *session, Error *error);
 
 /*
- * Runs `sql`; with values (text, NULL for NULL) as $1…, without (count 0) it may be several statements. Ends with the last statement's
- * result, also in *ret_result (NULL: not wanted; PQclear). `limit` is silence_limit or statement_limit.
- * A COPY … FROM STDIN at the end leaves the session waiting for rows.
+ * Runs `sql`; with values (text, NULL for NULL) as $1…, without (count 0) it may be several
+ * statements. Ends with the last statement's result, also in *ret_result (NULL: not wanted;
+ * PQclear). `limit` is silence_limit or statement_limit. A COPY … FROM STDIN at the end leaves the
+ * session waiting for rows.
  */
 SinkResult postgres_run(PostgresSession *session, usec_t limit, const char *sql, size_t count, const char *const *values,
                         PGresult **ret_result, Error *error);
 
-/* The server's own limit of a statement: a little less than this side's, so that the server can say it. */
+/* The server's own limit of a statement: a little less than this side's, so that the server can say
+ * it. */
 usec_t postgres_server_limit(const PostgresSession *session);
 /*
- * "SET LOCAL …; …; ": what a transaction of ours must run with, whatever the role, the database or another client of a pooler
- * has set. SET LOCAL, since behind a transaction pooler the next transaction may run on another server connection, and this one
- * belongs to the next client.
+ * "SET LOCAL …; …; ": what a transaction of ours must run with, whatever the role, the database or
+ * another client of a pooler has set. SET LOCAL, since behind a transaction pooler the next
+ * transaction may run on another server connection, and this one belongs to the next client.
  */
 void postgres_put_settings(Buffer *out, const PostgresSession *session);
 
-/* Runs a statement that changes objects, with the settings of a transaction: it waits for a lock for 2 s at most, since whoever wants the table then
- * waits behind it, and tries again a few times. */
+/* Runs a statement that changes objects, with the settings of a transaction: it waits for a lock
+ * for 2 s at most, since whoever wants the table then waits behind it, and tries again a few
+ * times. */
 SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error);
 
-/* For who reads cells of an answer: it has so many rows at least, and so many columns. Else the session is broken and *answer cleared. */
+/* For who reads cells of an answer: it has so many rows at least, and so many columns. Else the
+ * session is broken and *answer cleared. */
 SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_min, int columns, Error *error);
 
 /* Sends a piece of COPY input. */
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);
-/* Has the server said something while the rows flow (most often: that it refused one)? End the COPY then; the answer tells. */
+/* Has the server said something while the rows flow (most often: that it refused one)? End the COPY
+ * then; the answer tells. */
 bool postgres_copy_has_answer(PostgresSession *session);
 /* Ends the input; *ret_rows is what the server counted. */
 SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error);
 
-/* From now on, while it waits, the session looks whether the server works: its open transaction began at `began` (text of now()) in the backend
- * `pid` (text). `patience`: how long there may be no sign of it. */
+/* From now on, while it waits, the session looks whether the server works: its open transaction
+ * began at `began` (text of now()) in the backend `pid` (text). `patience`: how long there may be
+ * no sign of it. */
 void postgres_session_watch(PostgresSession *session, const char *pid, const char *began, usec_t patience);
 void postgres_session_unwatch(PostgresSession *session);
 
@@ -105,11 +114,13 @@ typedef enum PostgresState {
     POSTGRES_TRANSACTION, /* one is open, failed or not, and no statement runs */
     POSTGRES_COPYING,     /* the server waits for rows */
 } PostgresState;
-/* Is this the state of the session, as far as this side knows? True also of one that is lost: what is called next says so. */
+/* Is this the state of the session, as far as this side knows? True also of one that is lost: what
+ * is called next says so. */
 bool postgres_session_is(const PostgresSession *session, PostgresState state);
 
 /* Closes the connection: the server rolls back what is open. */
 void postgres_session_break(PostgresSession *session);
 
-/* "sluice.files": the schema up to the last dot, free(); without a dot it is public. *ret_table points into the id. */
+/* "sluice.files": the schema up to the last dot, free(); without a dot it is public. *ret_table
+ * points into the id. */
 char *postgres_split_name(const char *id, const char **ret_table);

@@ -110,7 +110,8 @@ SinkResult postgres_side_make(PostgresSession *session, const SinkTarget *target
 }
 
 SinkResult postgres_side_check_table(PostgresSession *session, const SinkTarget *target, bool *ret_pointed_at, Error *error) {
-    /* Of the table and its partitions. A foreign key of a partitioned table has copies for its partitions. */
+    /* Of the table and its partitions. A foreign key of a partitioned table has copies for its
+     * partitions. */
     static const char sql[] =
         "WITH RECURSIVE part (oid) AS (SELECT " RELATION " UNION SELECT i.inhrelid FROM part"
         " JOIN pg_catalog.pg_inherits i ON i.inhparent = part.oid JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition),"
@@ -145,7 +146,8 @@ SinkResult postgres_side_check_table(PostgresSession *session, const SinkTarget 
     return result;
 }
 
-/* Of the sink's columns, those that the table has and the side table has not, as the table has them. */
+/* Of the sink's columns, those that the table has and the side table has not, as the table has
+ * them. */
 static SinkResult extend(PostgresSession *session, const SinkTarget *target, const SinkTarget *side, Error *error) {
     static const char sql[] =
         "SELECT pg_catalog.quote_ident(a.attname), pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a"

@@ -1,7 +1,8 @@
 /*
- * PostgreSQL: side tables (replace_run.h). A side table is made LIKE the table, so that it refuses the rows that the table would refuse: it has its
- * columns, defaults, CHECK constraints and unique indexes. It has no triggers, no foreign keys and no policies, and no partition. A
- * comment on it tells it from a table of somebody else, which is never touched.
+ * PostgreSQL: side tables (replace_run.h). A side table is made LIKE the table, so that it refuses
+ * the rows that the table would refuse: it has its columns, defaults, CHECK constraints and unique
+ * indexes. It has no triggers, no foreign keys and no policies, and no partition. A comment on it
+ * tells it from a table of somebody else, which is never touched.
  *
  * Who needs both locks the side table before positions: imports, claims, swaps and removals.
  */
@@ -10,14 +11,16 @@
 #include "sinks/postgres_session.h"
 
 /*
- * The table as postgres_table_prepare, and what only a table that is replaced needs: no rows of other tables may go with its own. Adds the columns
- * of the sink that the side table lacks, as the table has them. Not in a transaction.
+ * The table as postgres_table_prepare, and what only a table that is replaced needs: no rows of
+ * other tables may go with its own. Adds the columns of the sink that the side table lacks, as the
+ * table has them. Not in a transaction.
  */
 SinkResult postgres_side_prepare(PostgresSession *session, const SinkTarget *target, Error *error);
 
 /*
- * Would rows of other tables go with those of the table? So it is with foreign keys that point at it and have ON DELETE CASCADE, SET NULL or SET
- * DEFAULT, and with tables that inherit from it: SINK_REFUSED, which names one. *ret_pointed_at (NULL: not wanted): some foreign key points at it.
+ * Would rows of other tables go with those of the table? So it is with foreign keys that point at
+ * it and have ON DELETE CASCADE, SET NULL or SET DEFAULT, and with tables that inherit from it:
+ * SINK_REFUSED, which names one. *ret_pointed_at (NULL: not wanted): some foreign key points at it.
  */
 SinkResult postgres_side_check_table(PostgresSession *session, const SinkTarget *target, bool *ret_pointed_at, Error *error);
 

@@ -3,7 +3,8 @@
 #include "sinks/postgres_table.h"
 #include "sinks/table_shape.h"
 
-/* The temporary table's columns are c0, c1, …, so that other names in a statement never meet a column of the sink. */
+/* The temporary table's columns are c0, c1, …, so that other names in a statement never meet a
+ * column of the sink. */
 static void put_numbered(Buffer *out, const SinkTarget *target, const char *prefix, bool keys_only, const char *separator) {
     const char *before = "";
     for (size_t i = 0; i < target->column_count; i++) {
@@ -22,8 +23,9 @@ static void put_insert_into(Buffer *out, const SinkTarget *target) {
 }
 
 /*
- * One row of each key. The last one wins: COPY has filled an empty table from front to back, so ctid is the order of the rows. With a column that
- * tells, the newest one wins, and the last of those.
+ * One row of each key. The last one wins: COPY has filled an empty table from front to back, so
+ * ctid is the order of the rows. With a column that tells, the newest one wins, and the last of
+ * those.
  */
 static void put_winners(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, "SELECT DISTINCT ON (");
@@ -108,8 +110,10 @@ static void put_same_key(Buffer *out, const SinkTarget *target, const char *pref
 }
 
 /*
- * Inserts as put_append does and returns the place (from 1) of each row that was not inserted, whether an earlier row of the same attempt has
- * its key, and whether the table had a row with its key before. What was inserted says so itself, so that a session which inserts the same keys at the same time cannot fool it.
+ * Inserts as put_append does and returns the place (from 1) of each row that was not inserted,
+ * whether an earlier row of the same attempt has its key, and whether the table had a row with its
+ * key before. What was inserted says so itself, so that a session which inserts the same keys at
+ * the same time cannot fool it.
  */
 static void put_append_naming_duplicates(Buffer *out, const SinkTarget *target) {
     buffer_append_text(
@@ -155,7 +159,8 @@ static void put_temporary_table(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, " WITH NO DATA");
 }
 
-/* " AND …": the row of the target is not newer than the one of key; NULL is older than all values. */
+/* " AND …": the row of the target is not newer than the one of key; NULL is older than all
+ * values. */
 static void put_not_newer(Buffer *out, const SinkTarget *target) {
     if (!target->table.newer_by) return;
     buffer_append_text(out, " AND (target.");
@@ -226,7 +231,8 @@ void postgres_statements_init(PostgresStatements *statements, const SinkTarget *
         return;
     }
     put_temporary_table(&statements->temporary_table, target);
-    /* Outside the savepoint, in the transaction that made the table, TRUNCATE empties it in place; inside it would make new files. */
+    /* Outside the savepoint, in the transaction that made the table, TRUNCATE empties it in place;
+     * inside it would make new files. */
     buffer_append_text(&statements->start, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
                                            " COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
     if (target->table.strategy == STRATEGY_MERGE) {

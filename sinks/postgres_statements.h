@@ -1,7 +1,8 @@
 /*
- * The SQL of an import's rows, made once an import. Directly: COPY into the table. Else, with a primary key or row-level security (which COPY does
- * not take): COPY into a temporary table, then one statement from there, in the order of the primary key if there is one: two sessions with the same
- * keys then wait for each other and do not deadlock.
+ * The SQL of an import's rows, made once an import. Directly: COPY into the table. Else, with a
+ * primary key or row-level security (which COPY does not take): COPY into a temporary table, then
+ * one statement from there, in the order of the primary key if there is one: two sessions with the
+ * same keys then wait for each other and do not deadlock.
  */
 #pragma once
 
@@ -14,12 +15,13 @@ typedef struct PostgresStatements {
     Buffer temporary_table; /* makes it, to be dropped at COMMIT; empty: directly, and the others but `start` are empty, too */
     Buffer start;           /* empties the temporary table, SAVEPOINT sluice_attempt, COPY … FROM STDIN */
     Buffer insert;          /* from the temporary table into the target */
-    /* The same, and names what was not inserted: place, has an earlier row its key, had the table its key. Empty: no duplicates can be. */
+    /* The same, and names what was not inserted: place, has an earlier row its key, had the table
+     * its key. Empty: no duplicates can be. */
     Buffer duplicates;
     Buffer erase;      /* of a merge with deletions: before `insert`, the rows that are deleted; else empty */
     Buffer count_keys; /* of a merge: different keys in the temporary table that are not deleted */
-    /* Of those, the ones that the target does not have; with a column that tells, also those of which it has an older row. And the keys to be
-     * deleted that it still has. */
+    /* Of those, the ones that the target does not have; with a column that tells, also those of
+     * which it has an older row. And the keys to be deleted that it still has. */
     Buffer count_unsettled;
 } PostgresStatements;
 

@@ -65,7 +65,8 @@ static SinkResult count_rows(const PostgresSwap *swap, const SinkTarget *target,
     return result;
 }
 
-/* Nobody else writes to it from now on. Who waits for the lock holds up others who write, so it does not wait for long. */
+/* Nobody else writes to it from now on. Who waits for the lock holds up others who write, so it
+ * does not wait for long. */
 static SinkResult lock_table(const PostgresSwap *swap, Error *error) {
     Buffer sql = {0};
     buffer_printf(&sql, "SET LOCAL lock_timeout = %d; LOCK TABLE ", POSTGRES_BRIEF_LOCK_MS);
@@ -87,7 +88,8 @@ static void put_insert(Buffer *sql, const PostgresSwap *swap) {
     postgres_put_table(sql, &swap->side);
 }
 
-/* `pointed_at`: by foreign keys. The count makes the server end the DELETE before the first INSERT. */
+/* `pointed_at`: by foreign keys. The count makes the server end the DELETE before the first
+ * INSERT. */
 static SinkResult move_rows(const PostgresSwap *swap, bool pointed_at, uint64_t *ret_inserted, Error *error) {
     Buffer sql = {0};
     PGresult *answer = NULL;

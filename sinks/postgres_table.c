@@ -30,8 +30,9 @@ static const char *type_of(const Column *column) {
 }
 
 /*
- * A type is compatible when it keeps the value or refuses the row, but never changes the value silently (as numeric(10,2), char(n) or
- * real would). The columns that Sluice fills by itself may have the type that their text is.
+ * A type is compatible when it keeps the value or refuses the row, but never changes the value
+ * silently (as numeric(10,2), char(n) or real would). The columns that Sluice fills by itself may
+ * have the type that their text is.
  */
 static bool compatible(const SinkTarget *target, const Column *column, const char *found) {
     if (strcmp(found, type_of(column)) == 0) return true;
@@ -98,7 +99,8 @@ static SinkResult run(PostgresSession *session, const char *sql, size_t count, c
     return postgres_run(session, session->silence_limit, sql, count, values, ret_result, error);
 }
 
-/* Is the failure of a CREATE that somebody else was faster? IF NOT EXISTS alone does not wait for them. */
+/* Is the failure of a CREATE that somebody else was faster? IF NOT EXISTS alone does not wait for
+ * them. */
 static bool lost_race(const PostgresSession *session) {
     static const char *const states[] = {"23505", "42P06", "42P07", "42701", "42710", NULL};
     for (const char *const *state = states; *state; state++) {
@@ -131,7 +133,8 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
     return SINK_DONE;
 }
 
-/* Domains are shown as what they are made of: their CHECKs refuse rows, but do not change values. */
+/* Domains are shown as what they are made of: their CHECKs refuse rows, but do not change
+ * values. */
 static SinkResult read_columns(PostgresSession *session, const PostgresPresence *presence, FoundTable *found, Error *error) {
     static const char sql[] =
         "SELECT a.attname, CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)"
@@ -267,7 +270,8 @@ SinkResult postgres_table_has_part(PostgresSession *session, const SinkTarget *t
 }
 
 SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget *target, bool *ret_may, Error *error) {
-    /* tgtype: 1 for each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE. ev_type: 3 INSERT, 4 DELETE. */
+    /* tgtype: 1 for each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE. ev_type: 3 INSERT, 4
+     * DELETE. */
     static const char sql[] = WITH_PARTS
         "SELECT EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_trigger t ON t.tgrelid = part.oid WHERE NOT t.tgisinternal"
         " AND t.tgenabled <> 'D' AND t.tgtype::int & 3 = 3 AND t.tgtype::int & $3::int <> 0)"

@@ -9,9 +9,10 @@
 #include "sinks/postgres_session.h"
 
 /*
- * Creates ledger, schema and table if missing (what another session makes meanwhile is taken as it is), else compares, and adds
- * missing columns when the table's on_schema_drift is evolve. Nothing is created that is there, so that a role without the right to
- * create can import into tables that somebody else made.
+ * Creates ledger, schema and table if missing (what another session makes meanwhile is taken as it
+ * is), else compares, and adds missing columns when the table's on_schema_drift is evolve. Nothing
+ * is created that is there, so that a role without the right to create can import into tables that
+ * somebody else made.
  */
 SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *target, Error *error);
 
@@ -20,9 +21,11 @@ SinkResult postgres_table_prepare_positions(PostgresSession *session, Error *err
 
 /* The map of columns. */
 SinkResult postgres_table_prepare_columns(PostgresSession *session, Error *error);
-/* The table's columns, and how many it has used up, with dropped ones; none: it is not there. In a transaction or not. */
+/* The table's columns, and how many it has used up, with dropped ones; none: it is not there. In a
+ * transaction or not. */
 SinkResult postgres_table_find(PostgresSession *session, const SinkTarget *target, FoundTable *found, size_t *ret_used, Error *error);
-/* Adds the new columns of the map that the table lacks. In a transaction, which holds their locks until its end. */
+/* Adds the new columns of the map that the table lacks. In a transaction, which holds their locks
+ * until its end. */
 SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target, const ColumnMap *map, Error *error);
 extern const TypeRules postgres_type_rules;
 
@@ -30,16 +33,18 @@ extern const TypeRules postgres_type_rules;
 SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
 
 /*
- * The following are for an import's transaction, which holds a lock on the table, so that what they find holds until its end.
+ * The following are for an import's transaction, which holds a lock on the table, so that what they
+ * find holds until its end.
  */
 
-/* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
+/* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED
+ * names each difference. */
 SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *target, Error *error);
 /* Is that relation the table, or one of its partitions? */
 SinkResult postgres_table_has_part(PostgresSession *session, const SinkTarget *target, const char *schema, const char *name, bool *ret_has,
                                    Error *error);
-/* May the table take a row and not store it? So it is with a row trigger before the insert (for a merge: or the update) on the table or
- * a partition of it, and with a rule for INSERT. */
+/* May the table take a row and not store it? So it is with a row trigger before the insert (for a
+ * merge: or the update) on the table or a partition of it, and with a rule for INSERT. */
 SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget *target, bool *ret_may, Error *error);
 
 /* "schema"."table" of a table id: schema up to the last dot; no dot: schema public. */

@@ -11,10 +11,11 @@
 
 #define ANSWER_LIMIT (10 * USEC_SECOND)
 
-/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays), $5 and $6 those of the positions ($5 NULL: nobody needs them),
- * $7 says of each table whether its rows are replaced by runs, $8 and $9 are those of the map of columns ($8 NULL: nobody needs it).
- * A row for each right that is missing: schema, name, what.
- * A last one, of the name "", when the role may create no schema. */
+/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays), $5 and $6
+ * those of the positions ($5 NULL: nobody needs them), $7 says of each table whether its rows are
+ * replaced by runs, $8 and $9 are those of the map of columns ($8 NULL: nobody needs it). A row for
+ * each right that is missing: schema, name, what. A last one, of the name "", when the role may
+ * create no schema. */
 static const char question[] =
     "WITH wanted (place, schema, name, replaced) AS (SELECT 0::bigint, $1::text, $2::text, false UNION ALL"
     " SELECT -1::bigint, $5::text, $6::text, true = ANY ($7::boolean[]) WHERE $5::text IS NOT NULL UNION ALL"

@@ -1,9 +1,10 @@
 /*
- * STRATEGY_REPLACE: the rows of a run are collected in a side table, and when all of the run is there they replace the rows of the table, in one
- * transaction (PositionsDriver.swap). Pure.
+ * STRATEGY_REPLACE: the rows of a run are collected in a side table, and when all of the run is
+ * there they replace the rows of the table, in one transaction (PositionsDriver.swap). Pure.
  *
- * A run has a number from 1. A later run has a higher one, whoever began it, and wins: what an earlier one collected is dropped. The positions of a
- * run are those of the group "GROUP#RUN". They are set in the transaction that brings rows to the side table.
+ * A run has a number from 1. A later run has a higher one, whoever began it, and wins: what an
+ * earlier one collected is dropped. The positions of a run are those of the group "GROUP#RUN". They
+ * are set in the transaction that brings rows to the side table.
  *
  * The table of positions has up to two marks for each table that is replaced: rows whose cluster and group are empty, of generation 0 and
  * partition 0. Their next_offset is the number of a run, and their topic_id its group, "GROUP#RUN".
@@ -48,7 +49,8 @@ void run_marks_add(RunMarks *marks, const char *topic, int64_t next_offset, cons
 void run_marks_deinit(RunMarks *marks);
 /* Is it the open run? */
 bool run_marks_open(const RunMarks *marks, const char *run_group);
-/* Of two runs with one number, that of the greater group is the later one. *ret_is_new: no mark names it, so that it begins with its claim. */
+/* Of two runs with one number, that of the greater group is the later one. *ret_is_new: no mark
+ * names it, so that it begins with its claim. */
 RunState run_marks_state(const RunMarks *marks, const char *run_group, bool *ret_is_new);
 
 /* The number of the last run that they name; 0: none. */
@@ -56,7 +58,7 @@ uint64_t run_marks_last(const RunMarks *marks);
 /* Positions of others than the open run are `over`, and not found. */
 void run_marks_evaluate(const RunMarks *marks, ImportPosition *positions, size_t count);
 
-/* The side table as a target: columns, key and options are those of `target`, whose memory it shares. Its rows are merged when there is a key, else
- * appended. side_target_deinit(). */
+/* The side table as a target: columns, key and options are those of `target`, whose memory it
+ * shares. Its rows are merged when there is a key, else appended. side_target_deinit(). */
 void side_target_init(SinkTarget *side, const SinkTarget *target);
 void side_target_deinit(SinkTarget *side);

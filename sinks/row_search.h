@@ -1,6 +1,6 @@
 /*
- * The search for bad rows in a file, as numbers: which range of rows is tried next. A range that is refused shrinks until the bad row stands alone;
- * after it the ranges grow again. Pure. One thread.
+ * The search for bad rows in a file, as numbers: which range of rows is tried next. A range that is
+ * refused shrinks until the bad row stands alone; after it the ranges grow again. Pure. One thread.
  */
 #pragma once
 
@@ -17,7 +17,8 @@ typedef struct RowSearch {
 
 /* At first the whole file is one range. */
 RowSearch row_search_start(uint64_t first_row);
-/* The rows from `first` to before `next`, two or more, were refused: next is what lies before the suspect (or none), or that row alone, or half. */
+/* The rows from `first` to before `next`, two or more, were refused: next is what lies before the
+ * suspect (or none), or that row alone, or half. */
 void row_search_refused(RowSearch *search, uint64_t first, uint64_t next, uint64_t suspect);
 /* A range of at least one row that ends before `next` went through. */
 void row_search_went_through(RowSearch *search, uint64_t next);

@@ -1,6 +1,7 @@
 /*
- * SQLite, the embedded destination: one file, one writer at a time. WAL with synchronous=FULL, so that COMMIT is durable. Rows go in
- * one by one through a prepared statement, all in one transaction: a row that the table refuses undoes only itself.
+ * SQLite, the embedded destination: one file, one writer at a time. WAL with synchronous=FULL, so
+ * that COMMIT is durable. Rows go in one by one through a prepared statement, all in one
+ * transaction: a row that the table refuses undoes only itself.
  */
 #include <errno.h>
 #include <sqlite3.h>
@@ -170,7 +171,8 @@ static void forget_try(ImportJob *job) {
     import_runs_forget(job);
 }
 
-/* With all rows in, in an open transaction; again without each row that makes SQLite roll it back. */
+/* With all rows in, in an open transaction; again without each row that makes SQLite roll it
+ * back. */
 static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, const SinkTarget *side, Error *error) {
     for (;;) {
         check(sqlite3_get_autocommit(session->database)); /* at first, and when a row has rolled it back */
@@ -189,9 +191,11 @@ static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob
 }
 
 /*
- * A COMMIT that failed at its sync has left all of its frames in the write-ahead log, behind the end that this process knows. Nobody sees them, until
- * a crash: then the log is read anew, and they are the transaction. What is committed next lies in their place. So the ids are absent for
- * good once a transaction was committed in which they were: this one, which writes to the ledger's pages and leaves them as they were.
+ * A COMMIT that failed at its sync has left all of its frames in the write-ahead log, behind the
+ * end that this process knows. Nobody sees them, until a crash: then the log is read anew, and they
+ * are the transaction. What is committed next lies in their place. So the ids are absent for good
+ * once a transaction was committed in which they were: this one, which writes to the ledger's pages
+ * and leaves them as they were.
  */
 static bool prove_absence(SqliteSession *session, const ImportJob *job) {
     sqlite3 *database = session->database;

@@ -24,7 +24,8 @@
 
 /* ---- the statements ---- */
 
-/* Only with a column that tells: the row that LEFT names is not older than the one of RIGHT. NULL is older than all values. */
+/* Only with a column that tells: the row that LEFT names is not older than the one of RIGHT. NULL
+ * is older than all values. */
 static void put_not_older(Buffer *sql, const SinkTarget *target, const char *left, const char *right) {
     const Column *column = &target->columns[sink_table_newer_by(target)];
     buffer_append_text(sql, left);
@@ -38,8 +39,8 @@ static void put_not_older(Buffer *sql, const SinkTarget *target, const char *lef
 }
 
 /*
- * An older row that comes behind a deletion must not be inserted again within one import, so the keys that it deleted are kept in a temporary
- * table, if a column tells which row is newer.
+ * An older row that comes behind a deletion must not be inserted again within one import, so the
+ * keys that it deleted are kept in a temporary table, if a column tells which row is newer.
  */
 static bool keeps_deleted(const SinkTarget *target) {
     return sink_target_deletes(target) && target->table.newer_by;
@@ -70,7 +71,8 @@ static void put_deleted_later(Buffer *sql, const SinkTarget *target) {
     buffer_printf(sql, " IS NOT NULL AND ?%zu IS NULL))", column + 1);
 }
 
-/* The row of the given key is there, and not newer. All columns are parameters, so that a row is bound as for the insert. */
+/* The row of the given key is there, and not newer. All columns are parameters, so that a row is
+ * bound as for the insert. */
 static void put_may_be_deleted(Buffer *sql, const SinkTarget *target) {
     put_key_is_given(sql, target, "");
     buffer_printf(sql, " AND (?%zu IS NULL OR 1)", target->column_count);
@@ -155,7 +157,8 @@ static void put_insert(Buffer *sql, const SinkTarget *target, Buffer *clears) {
     put_not_older(sql, target, "excluded.", "target.");
 }
 
-/* Is the row's key there, with a row that is not older? All columns are parameters, so that a row is bound as for the insert. */
+/* Is the row's key there, with a row that is not older? All columns are parameters, so that a row
+ * is bound as for the insert. */
 static void put_look_for_key(Buffer *sql, const SinkTarget *target) {
     buffer_append_text(sql, "SELECT 1 FROM ");
     sql_put_identifier(sql, target->table.table_id);
@@ -186,7 +189,8 @@ static void put_look_for_key(Buffer *sql, const SinkTarget *target) {
 
 /* ---- cells ---- */
 
-/* Decodes `\x…` behind what is in `out`; its capacity must be there, so that earlier cells do not move. */
+/* Decodes `\x…` behind what is in `out`; its capacity must be there, so that earlier cells do not
+ * move. */
 static bool decode_hex(const SinkCell *cell, Buffer *out) {
     if (cell->size < 2 || cell->size % 2 != 0 || cell->data[0] != '\\' || cell->data[1] != 'x') return false;
     for (size_t i = 2; i < cell->size; i += 2) {
@@ -197,7 +201,8 @@ static bool decode_hex(const SinkCell *cell, Buffer *out) {
     return true;
 }
 
-/* The cell as the NUL-terminated text of a number, which may be of any length, until the next call; NULL: it is none. */
+/* The cell as the NUL-terminated text of a number, which may be of any length, until the next call;
+ * NULL: it is none. */
 static const char *number_text(SqliteLoad *load, const SinkCell *cell) {
     if (cell->size == 0 || memchr(cell->data, '\0', cell->size)) return NULL;
     buffer_clear(&load->record);
@@ -316,7 +321,8 @@ static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, E
     return SINK_RETRY;
 }
 
-/* "NOT NULL constraint failed: TABLE.COLUMN", and the sink does not have the column: no row could do better. */
+/* "NOT NULL constraint failed: TABLE.COLUMN", and the sink does not have the column: no row could
+ * do better. */
 static bool needs_foreign_column(const SqliteLoad *load, const char *words) {
     const SinkTarget *target = load->target;
     const char *name = strstr(words, ": ");
@@ -333,7 +339,8 @@ static SinkResult blame_table(const SqliteLoad *load, Error *error) {
     return SINK_REFUSED;
 }
 
-/* What a row may do wrong. SQLITE_ERROR comes from functions in triggers, constraints and indexes (malformed JSON, integer overflow). */
+/* What a row may do wrong. SQLITE_ERROR comes from functions in triggers, constraints and indexes
+ * (malformed JSON, integer overflow). */
 static bool is_row_fault(int code) {
     switch (code & 0xff) {
     case SQLITE_CONSTRAINT:
@@ -486,7 +493,8 @@ static void batch_add(SqliteBatch *batch, uint64_t row, const SinkCell *cells, s
     batch->rows[batch->count++] = (struct SqliteBatchRow){.row = row, .cells = copies};
 }
 
-/* Rows of the batch, in a savepoint, up to the first one that fails: *ret_end is that one, or `end`. */
+/* Rows of the batch, in a savepoint, up to the first one that fails: *ret_end is that one, or
+ * `end`. */
 static SinkResult try_batch(SqliteLoad *load, const ImportFile *file, size_t begin, size_t end, size_t *ret_end, int *ret_code,
                             char ret_words[static WORDS_SIZE], Error *error) {
     check(begin < end && end <= load->batch.count && !sqlite3_get_autocommit(load->database));
@@ -503,7 +511,8 @@ static SinkResult try_batch(SqliteLoad *load, const ImportFile *file, size_t beg
     return result == SINK_DONE ? sqlite_run(load->database, "RELEASE sluice_rows", "take rows", error) : result;
 }
 
-/* A row that fails undoes the rows before it: they are taken again, without it, and the next try begins with it. */
+/* A row that fails undoes the rows before it: they are taken again, without it, and the next try
+ * begins with it. */
 static SinkResult take_batch(SqliteLoad *load, const ImportFile *file, Error *error) {
     SqliteBatch *batch = &load->batch;
     SinkResult result = SINK_DONE;
@@ -630,7 +639,8 @@ SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, Imp
     SinkResult result = make_deleted(load, error);
     if (result == SINK_DONE && target->infer && target->table.strategy == STRATEGY_MERGE)
         result = sqlite_columns_put_clears(session, target, &load->clears, error);
-    /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
+    /* It names the triggers' tables and columns, too: what is missing there fails here, and is not
+     * a row's. */
     if (result == SINK_DONE) result = prepare_insert(load, error);
     if (result == SINK_DONE) result = sqlite_table_habits(database, target, &load->habits, error);
     if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)

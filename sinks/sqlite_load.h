@@ -1,11 +1,14 @@
 /*
- * SQLite: the rows of a file into its table, within an open transaction. Rows go in one by one through a prepared statement, so a row that the
- * table refuses is known, and undoes only itself. Where it could leave something behind (SqliteHabits), rows are kept until a batch of them is
- * full, and go in within a savepoint: a row that fails undoes its batch so far, and what came before it goes in once more.
+ * SQLite: the rows of a file into its table, within an open transaction. Rows go in one by one
+ * through a prepared statement, so a row that the table refuses is known, and undoes only itself.
+ * Where it could leave something behind (SqliteHabits), rows are kept until a batch of them is
+ * full, and go in within a savepoint: a row that fails undoes its batch so far, and what came
+ * before it goes in once more.
  *
- * Before the first row is refused, the table is compared with the sink again. A row that the table took without storing it (RAISE(IGNORE),
- * ON CONFLICT IGNORE) is swallowed: see rejects.h; where the table's definition shows neither, the import is rolled back. RAISE(ROLLBACK) ends
- * the transaction: the row is noted, and the import must begin again without it.
+ * Before the first row is refused, the table is compared with the sink again. A row that the table
+ * took without storing it (RAISE(IGNORE), ON CONFLICT IGNORE) is swallowed: see rejects.h; where
+ * the table's definition shows neither, the import is rolled back. RAISE(ROLLBACK) ends the
+ * transaction: the row is noted, and the import must begin again without it.
  */
 #pragma once
 
@@ -42,8 +45,9 @@ typedef struct SqliteLoad {
     const SinkTarget *target; /* the table that the rows go to: the job's, or its side table */
     sqlite3_stmt *insert;
     sqlite3_stmt *present; /* is there a row with this key that is not older? NULL: nobody asks */
-    /* Of a sink with rows that delete, else NULL: deletes the row of a key; is it still there? (NULL: nobody asks); keeps the key for the rest of the
-     * import (NULL: no column tells which row is newer) */
+    /* Of a sink with rows that delete, else NULL: deletes the row of a key; is it still there?
+     * (NULL: nobody asks); keeps the key for the rest of the import (NULL: no column tells which
+     * row is newer) */
     sqlite3_stmt *erase, *still, *note;
     SqliteHabits habits;
     Buffer clears;   /* SQL, of a merge of a sink that infers: the columns that it does not have are NULL in a row that it replaces */
@@ -68,7 +72,8 @@ typedef struct SqliteLoad {
     bool must_restart; /* out, with SINK_RETRY: there is one more of them */
 } SqliteLoad;
 
-/* All of these: not SINK_DONE: the transaction must be rolled back. `load` is all-zero, or what sqlite_load_restart left. */
+/* All of these: not SINK_DONE: the transaction must be rolled back. `load` is all-zero, or what
+ * sqlite_load_restart left. */
 SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, ImportJob *job, const SinkTarget *target, Error *error);
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error);
 /* After the last file. */

@@ -1,4 +1,5 @@
-/* How long SQLite waits for the lock of another process: two seconds, or as long as the caller bears it. */
+/* How long SQLite waits for the lock of another process: two seconds, or as long as the caller
+ * bears it. */
 #pragma once
 
 #include "sinks/driver.h"

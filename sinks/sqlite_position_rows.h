@@ -1,4 +1,5 @@
-/* SQLite: the rows of the table of positions, with the marks of runs (replace_run.h). For an open transaction, but for the first two. */
+/* SQLite: the rows of the table of positions, with the marks of runs (replace_run.h). For an open
+ * transaction, but for the first two. */
 #pragma once
 
 #include "sinks/sqlite_session.h"

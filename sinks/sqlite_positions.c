@@ -300,7 +300,8 @@ static SinkResult sqlite_list(SinkSession *sink_session, const SinkTarget *targe
     return SINK_DONE;
 }
 
-/* A statement with ?1 = group, ?2 = table, ?3 = `third` (NULL: null). Without a table of positions it changes nothing. */
+/* A statement with ?1 = group, ?2 = table, ?3 = `third` (NULL: null). Without a table of positions
+ * it changes nothing. */
 static SinkResult change(SqliteSession *session, const char *sql, const char *group, const SinkTarget *target, const char *third,
                          uint64_t *ret_count, Error *error) {
     *ret_count = 0;

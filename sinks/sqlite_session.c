@@ -54,7 +54,8 @@ static SinkResult use_wal(sqlite3 *database, const char *path, Error *error) {
     return SINK_REFUSED;
 }
 
-/* SQLite would make it readable for everybody; its -wal and -shm get the mode of the file. What is there already keeps its mode. */
+/* SQLite would make it readable for everybody; its -wal and -shm get the mode of the file. What is
+ * there already keeps its mode. */
 static void make_private(const char *path) {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0) (void)close(fd);

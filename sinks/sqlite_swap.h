@@ -1,4 +1,5 @@
-/* SQLite: the rows of a run replace those of the table. One transaction, which has the file's write lock from its beginning. */
+/* SQLite: the rows of a run replace those of the table. One transaction, which has the file's write
+ * lock from its beginning. */
 #pragma once
 
 #include "sinks/driver.h"

@@ -28,14 +28,16 @@ static const char *type_of(const Column *column) {
     unreachable();
 }
 
-/* `found_type` is what read_columns made of the declaration: the type that values get, or ANY when they stay as they are. */
+/* `found_type` is what read_columns made of the declaration: the type that values get, or ANY when
+ * they stay as they are. */
 static bool compatible(const SinkTarget *target, const Column *column, const char *found_type) {
     return strcmp(found_type, "ANY") == 0 || strcmp(found_type, type_of(column)) == 0;
 }
 
 const TypeRules sqlite_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = true};
 
-/* "Datatypes in SQLite", 3.1: the affinity of a declared type. Others than the four names are shown as declared. */
+/* "Datatypes in SQLite", 3.1: the affinity of a declared type. Others than the four names are shown
+ * as declared. */
 static const char *stored_type(const char *declared, bool strict) {
     if (strict) return strcasecmp(declared, "INT") == 0 ? "INTEGER" : declared;
     if (strcasestr(declared, "INT")) return "INTEGER";
@@ -218,9 +220,11 @@ SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Err
 }
 
 SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, SqliteHabits *ret_habits, Error *error) {
-    /* RAISE(IGNORE) ends the statement of its own trigger only. A FAIL holds for the whole statement wherever it stands: in a trigger that a
-     * trigger fires, in a constraint of a table that a trigger writes to, in a constraint of the table itself after its triggers ran. With a
-     * trigger anything may follow, so the words do not matter then. A word that is there for another reason costs a little and does no harm. */
+    /* RAISE(IGNORE) ends the statement of its own trigger only. A FAIL holds for the whole
+     * statement wherever it stands: in a trigger that a trigger fires, in a constraint of a table
+     * that a trigger writes to, in a constraint of the table itself after its triggers ran. With a
+     * trigger anything may follow, so the words do not matter then. A word that is there for
+     * another reason costs a little and does no harm. */
     const char *sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE AND sql LIKE '%ignore%'),"
                       " EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%conflict%fail%'"
                       " OR type = 'trigger' AND (tbl_name = ?1 COLLATE NOCASE OR sql LIKE '%fail%'))";

@@ -1,6 +1,6 @@
 /*
- * SQLite: how a sink's table and the ledger are made and compared. A table is STRICT when Sluice makes it; one that is not is
- * accepted when no column's affinity would change a value.
+ * SQLite: how a sink's table and the ledger are made and compared. A table is STRICT when Sluice
+ * makes it; one that is not is accepted when no column's affinity would change a value.
  */
 #pragma once
 
@@ -11,10 +11,12 @@
 
 typedef struct sqlite3 sqlite3;
 
-/* Creates ledger and table if missing, else compares (and adds columns, when the table's on_schema_drift is evolve). */
+/* Creates ledger and table if missing, else compares (and adds columns, when the table's
+ * on_schema_drift is evolve). */
 SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target, Error *error);
 
-/* The ledger with the columns that runs need, and the table of positions. In an open transaction. */
+/* The ledger with the columns that runs need, and the table of positions. In an open
+ * transaction. */
 SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger, const char *positions, Error *error);
 
 /* The map of columns. In an open transaction. */
@@ -31,18 +33,21 @@ extern const TypeRules sqlite_type_rules;
 SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target,
                                 TableInspection *ret_inspection, Error *error);
 
-/* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
+/* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED
+ * names each difference. */
 SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Error *error);
 
 /* What may happen to a row of the table, by the words of its definition and of triggers. */
 typedef struct SqliteHabits {
     bool may_swallow; /* taken without an error, and not stored: RAISE(IGNORE), ON CONFLICT IGNORE */
-    /* Refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), ON CONFLICT FAIL; any trigger may lead there. */
+    /* Refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), ON CONFLICT
+     * FAIL; any trigger may lead there. */
     bool may_fail_half_way;
 } SqliteHabits;
 SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, SqliteHabits *ret_habits, Error *error);
 
-/* What an SQLite result code means to the loader; sets the error from the database's words. `doing`: "SQLite cannot DOING". */
+/* What an SQLite result code means to the loader; sets the error from the database's words.
+ * `doing`: "SQLite cannot DOING". */
 SinkResult sqlite_failure(sqlite3 *database, const char *doing, Error *error);
 /* Runs statements without parameters and results. */
 SinkResult sqlite_run(sqlite3 *database, const char *sql, const char *doing, Error *error);

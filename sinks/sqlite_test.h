@@ -1,4 +1,5 @@
-/* SQLite: SinkDriver.test. Reads the file and looks whether it could be written; makes and writes nothing. */
+/* SQLite: SinkDriver.test. Reads the file and looks whether it could be written; makes and writes
+ * nothing. */
 #pragma once
 
 #include "sinks/driver.h"

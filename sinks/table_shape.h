@@ -1,7 +1,8 @@
 /*
- * What a table looks like at its destination, and how that differs from what a sink needs. The drivers find it out, the comparison is
- * the same for all: each sink column must be there (order free) with a compatible type, columns that the sink does not know must be
- * nullable or have a default, and the primary key must be the same.
+ * What a table looks like at its destination, and how that differs from what a sink needs. The
+ * drivers find it out, the comparison is the same for all: each sink column must be there (order
+ * free) with a compatible type, columns that the sink does not know must be nullable or have a
+ * default, and the primary key must be the same.
  */
 #pragma once
 
@@ -39,13 +40,15 @@ FoundColumn *found_table_add(FoundTable *found, const char *name, const char *ty
 void found_table_deinit(FoundTable *found);
 
 /*
- * Compares. `missing` (NULL or column_count flags) gets which columns are not there; with it, missing columns that are no part of the
- * key are left to the caller to add and are no difference. SINK_DONE, or SINK_REFUSED with one text that names each difference.
- * With SCHEMA_DRIFT_IGNORE they are left to the caller to leave out, and it is a difference when the table has none of the columns, or lacks the
- * one that tells which row is newer, or the one of what has no other column.
+ * Compares. `missing` (NULL or column_count flags) gets which columns are not there; with it,
+ * missing columns that are no part of the key are left to the caller to add and are no difference.
+ * SINK_DONE, or SINK_REFUSED with one text that names each difference. With SCHEMA_DRIFT_IGNORE
+ * they are left to the caller to leave out, and it is a difference when the table has none of the
+ * columns, or lacks the one that tells which row is newer, or the one of what has no other column.
  */
 SinkResult sink_table_compare(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error);
-/* Compares as the target's on_schema_drift says, and notes the missing columns in the inspection: as `adds`, or as `lacks`. */
+/* Compares as the target's on_schema_drift says, and notes the missing columns in the inspection:
+ * as `adds`, or as `lacks`. */
 SinkResult sink_table_inspect(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, TableInspection *inspection,
                               Error *error);
 
@@ -56,7 +59,8 @@ void sql_put_columns(Buffer *out, const SinkTarget *target, bool keys_only);
 bool sink_table_has_key(const SinkTarget *target);
 /* Is every column part of the primary key? */
 bool sink_table_is_all_key(const SinkTarget *target);
-/* The index of the column that tells which of two rows with one key is newer; column_count: the later row is. */
+/* The index of the column that tells which of two rows with one key is newer; column_count: the
+ * later row is. */
 size_t sink_table_newer_by(const SinkTarget *target);
 /* "NAME TYPE, …, PRIMARY KEY (…)": what stands between the brackets of CREATE TABLE. */
 void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *rules);

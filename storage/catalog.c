@@ -74,7 +74,8 @@ int catalog_remove(Txn *txn, Collection collection, Span key, Error *error) {
     return result < 0 ? result : 0;
 }
 
-/* The newest version of a definition that can be read: stored in the same transaction as the definition, with the same text. */
+/* The newest version of a definition that can be read: stored in the same transaction as the
+ * definition, with the same text. */
 static int find_version(Txn *txn, Collection collection, Span key, Span *ret_document, Error *error) {
     bool is_source = collection == CATALOG_SOURCES && key.size == 4, is_sink = collection == CATALOG_SINKS && key.size == 8;
     if (!is_source && !is_sink) return DB_NOT_FOUND;

@@ -21,13 +21,15 @@ typedef enum Collection {
     CATALOG_META,     /* key: name */
 } Collection;
 
-/* Keys have 1 to 510 bytes: -EINVAL when not; a longer one is simply not found. A damaged document is -EBADMSG. */
+/* Keys have 1 to 510 bytes: -EINVAL when not; a longer one is simply not found. A damaged document
+ * is -EBADMSG. */
 int catalog_put(Txn *txn, Collection collection, Span key, Span document, Error *error);
 enum { CATALOG_NOT_FOUND = 1 };
 int catalog_get(Txn *txn, Collection collection, Span key, Span *ret_document,
                 Error *error);                                               /* valid until the transaction ends or writes */
 int catalog_remove(Txn *txn, Collection collection, Span key, Error *error); /* 0 also when it was not there */
-/* A walk leaves damaged documents out, with a log line and a count; in the place of a damaged definition stands its newest version. */
+/* A walk leaves damaged documents out, with a log line and a count; in the place of a damaged
+ * definition stands its newest version. */
 typedef int (*CatalogVisit)(void *context, Span key, Span document, Error *error); /* < 0 ends the walk; must not write */
 int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit visit, void *context, Error *error); /* in key order */
 

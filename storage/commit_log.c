@@ -9,8 +9,9 @@
 #include "storage/environment_private.h"
 
 /*
- * The value: header (32 bytes), directory (56 bytes an entry, then 32 bytes a run), u64 XXH3-64 of both, row text of each entry in the order of
- * the directory. All little-endian. A GroupEntry and an OffsetRun in memory have the layout of one on disk.
+ * The value: header (32 bytes), directory (56 bytes an entry, then 32 bytes a run), u64 XXH3-64 of
+ * both, row text of each entry in the order of the directory. All little-endian. A GroupEntry and
+ * an OffsetRun in memory have the layout of one on disk.
  */
 #define MAGIC 0x474C5153u /* "SQLG" */
 #define VERSION 1u

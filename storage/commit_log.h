@@ -1,6 +1,7 @@
 /*
- * The commit log: what is durable and not yet staged. One value a commit group: key = commit number (8 bytes, big-endian, from 1, without
- * gaps until trimmed), value = header, directory with a checksum of its own, then the rows grouped by sink. docs/formats.md has each byte.
+ * The commit log: what is durable and not yet staged. One value a commit group: key = commit number
+ * (8 bytes, big-endian, from 1, without gaps until trimmed), value = header, directory with a
+ * checksum of its own, then the rows grouped by sink. docs/formats.md has each byte.
  */
 #pragma once
 
@@ -28,8 +29,8 @@ typedef struct GroupEntry {
     uint64_t checksum; /* of the row text */
 } GroupEntry;
 
-/* For writing: the entry (its checksum is made here), the pieces that together are its row text, and for a bridge's sink the runs that its
- * rows are. */
+/* For writing: the entry (its checksum is made here), the pieces that together are its row text,
+ * and for a bridge's sink the runs that its rows are. */
 typedef struct GroupSegment {
     GroupEntry entry;
     const Span *pieces;
@@ -38,13 +39,15 @@ typedef struct GroupSegment {
     size_t run_count;      /* 0: not a bridge's sink */
 } GroupSegment;
 
-/* Writes the rows once, straight into the page. -ENOSPC: the map is full (the transaction must be aborted). -EEXIST: `commit` does not come after
- * the last one. Segments: one a sink, ascending sink, at least one row or run each, together at most COMMIT_LOG_GROUP_BYTES_MAX of row text. That no
- * commit number is left out is the writer's duty. */
+/* Writes the rows once, straight into the page. -ENOSPC: the map is full (the transaction must be
+ * aborted). -EEXIST: `commit` does not come after the last one. Segments: one a sink, ascending
+ * sink, at least one row or run each, together at most COMMIT_LOG_GROUP_BYTES_MAX of row text. That
+ * no commit number is left out is the writer's duty. */
 int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error);
 /* First and last commit number that are there; both 0: empty. */
 int commit_log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error);
-/* Deletes the groups before `commit`, oldest first, at most `most` (LMDB needs free pages to delete). */
+/* Deletes the groups before `commit`, oldest first, at most `most` (LMDB needs free pages to
+ * delete). */
 int commit_log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
 /* Those from `from` to before `commit`. */
 int commit_log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
@@ -64,8 +67,8 @@ typedef struct GroupView {
 
 int commit_log_reader_new(Txn *txn, uint64_t from_commit, CommitLogReader **ret_reader, Error *error);
 enum { COMMIT_LOG_READ_END = 1, COMMIT_LOG_READ_DAMAGED = 2 };
-/* 0, COMMIT_LOG_READ_END, or COMMIT_LOG_READ_DAMAGED: header or directory fail their checksum (only view->commit is set; reading can go on). Row text is
- * not verified here: group_rows_intact. */
+/* 0, COMMIT_LOG_READ_END, or COMMIT_LOG_READ_DAMAGED: header or directory fail their checksum (only
+ * view->commit is set; reading can go on). Row text is not verified here: group_rows_intact. */
 int commit_log_read(CommitLogReader *reader, GroupView *ret_view, Error *error);
 bool group_rows_intact(const GroupEntry *entry, Span rows);
 /* The runs of the entry with that index; 0: it has none. */

@@ -1,6 +1,7 @@
 /*
- * When is a sink's waiting data staged, and when imported? A pure function of what waits, the settings and the time. Count and size look at
- * everything that waits, buffered and staged; time is the age of the oldest waiting record.
+ * When is a sink's waiting data staged, and when imported? A pure function of what waits, the
+ * settings and the time. Count and size look at everything that waits, buffered and staged; time is
+ * the age of the oldest waiting record.
  */
 #pragma once
 
@@ -18,7 +19,8 @@ typedef struct Conditions {
     usec_t import_age;
 } Conditions;
 
-/* What waits of one sink. Ages are lengths (boot time), so a jump of the wall clock changes nothing. */
+/* What waits of one sink. Ages are lengths (boot time), so a jump of the wall clock changes
+ * nothing. */
 typedef struct Waiting {
     uint64_t log_rows, log_bytes;   /* only in the log */
     usec_t log_age;                 /* of the oldest of them */
@@ -33,6 +35,6 @@ typedef struct ConditionsVerdict {
 } ConditionsVerdict;
 
 void conditions_from_settings(Conditions *conditions, const Settings *source, const Settings *sink);
-/* `failing`: the sink's imports fail at present: time alone does not close its file. Several conditions hold: count is named before size, size
- * before time. Nothing waits: nothing is due. */
+/* `failing`: the sink's imports fail at present: time alone does not close its file. Several
+ * conditions hold: count is named before size, size before time. Nothing waits: nothing is due. */
 ConditionsVerdict conditions_evaluate(const Conditions *conditions, const Waiting *waiting, bool failing);

@@ -1,6 +1,7 @@
 /*
- * What lies in staging/orphans/ and staging/expired/: nobody reads it, but it may be the only copy of rows. The ledger notes since when each file lies
- * there, in running time (totals.h), and how many rows it holds; a file that nobody noted is noted when it is first seen. So no clock and no
+ * What lies in staging/orphans/ and staging/expired/: nobody reads it, but it may be the only copy
+ * of rows. The ledger notes since when each file lies there, in running time (totals.h), and how
+ * many rows it holds; a file that nobody noted is noted when it is first seen. So no clock and no
  * time without a gateway makes a copy old. The writer's thread.
  */
 #pragma once
@@ -41,6 +42,7 @@ int copies_note(Txn *txn, const char *path, usec_t running, uint64_t rows, Error
 /* What has to change. Reads the directories of new orphans, 200 of them at most. */
 int copies_review(Files *files, Txn *txn, usec_t running, const CopiesKept *kept, Copies *ret_copies, Error *error);
 int copies_record(Txn *txn, const Copies *copies, usec_t running, Error *error);
-/* After that transaction: unlinks those whose time is over. Each is logged, their rows are counted (sluice_copies_removed_rows_total). */
+/* After that transaction: unlinks those whose time is over. Each is logged, their rows are counted
+ * (sluice_copies_removed_rows_total). */
 void copies_remove(Files *files, const Copies *copies);
 void copies_deinit(Copies *copies);

@@ -30,8 +30,8 @@ typedef struct Format {
     bool same_program; /* and the same format */
 } Format;
 
-/* Its parent is synced also when the folder exists: an earlier start may have made it and died before. A parent that this user may not
- * read was not written by such a start. */
+/* Its parent is synced also when the folder exists: an earlier start may have made it and died
+ * before. A parent that this user may not read was not written by such a start. */
 static int make_root(const char *path, Error *error) {
     Files *files;
     bool existed = mkdir(path, 0700) < 0;
@@ -46,7 +46,8 @@ static int make_root(const char *path, Error *error) {
         result = files->sync_directory(files, "", &why);
         files_free(files);
     }
-    /* Not a folder: that is found, with a better sentence, by whoever opens what should be in it. */
+    /* Not a folder: that is found, with a better sentence, by whoever opens what should be in
+     * it. */
     if (existed && (result == -EACCES || result == -EPERM || result == -EROFS || result == -ENOTDIR)) return 0;
     if (result < 0 && error) *error = why;
     return result;
@@ -73,7 +74,8 @@ static int lock_held(int fd, const char *path, Error *error) {
                      *pid ? pid : "(unknown)");
 }
 
-/* Not blocking. Taken by flock, which does not meddle with LMDB's own locks (those of fcntl, on lock.mdb). */
+/* Not blocking. Taken by flock, which does not meddle with LMDB's own locks (those of fcntl, on
+ * lock.mdb). */
 static int lock_file(int fd) {
     int result;
     do result = flock(fd, LOCK_EX | LOCK_NB);
@@ -85,7 +87,8 @@ static int take_lock(const char *path, int *ret_fd, Error *error) {
     Buffer text = {0};
     buffer_printf(&text, "%s/lock", path);
     _cleanup_free_ char *name = buffer_take(&text);
-    /* Closed on exec, so that a worker process never holds the directory for a gateway that is gone. */
+    /* Closed on exec, so that a worker process never holds the directory for a gateway that is
+     * gone. */
     _cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return error_set(error, -errno, "cannot open \"%s\": %s", name, strerrordesc_np(errno));
     int result = lock_file(fd);
@@ -179,7 +182,8 @@ static int refuse_packs(const DataDirectory *directory, const char *why, Error *
                      directory->path, packs, why);
 }
 
-/* Nothing was ever stored here: a new instance. Its id is in the format file before it is in the environment. */
+/* Nothing was ever stored here: a new instance. Its id is in the format file before it is in the
+ * environment. */
 static int begin_instance(DataDirectory *directory, Environment *environment, Error *error) {
     check(!directory->is_new && uuid_is_nil(&directory->instance));
     UuidSource source = {0};
@@ -190,7 +194,8 @@ static int begin_instance(DataDirectory *directory, Environment *environment, Er
     return result == 0 ? instance_write(environment, &directory->instance, error) : result;
 }
 
-/* It stands in the format file, too. That one is not trusted alone: the environment may have been put here from another directory. */
+/* It stands in the format file, too. That one is not trusted alone: the environment may have been
+ * put here from another directory. */
 static int restore_instance(const DataDirectory *directory, const Format *format, Environment *environment, const char *why, Error *error) {
     InstanceEvidence evidence;
     size_t packs = 0;
@@ -299,7 +304,8 @@ static int open_locked(DataDirectory *directory, Error *error) {
     int result = files_open(directory->path, &directory->files, error);
     if (result == 0) result = read_format(directory, &format, error);
     if (result == 0) result = open_matching(directory, &format, error);
-    /* Of an instance that has rows, staging/ may just not be mounted: then nothing may be made in its place before its packs were looked for. */
+    /* Of an instance that has rows, staging/ may just not be mounted: then nothing may be made in
+     * its place before its packs were looked for. */
     if (result == 0 && directory->is_new) result = make_folders(directory, error);
     return result;
 }

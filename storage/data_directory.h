@@ -1,6 +1,6 @@
 /*
- * The data directory: lock, format number, instance id, subfolders. Made on first start (0700); every new folder and its parent are synced
- * before it is used.
+ * The data directory: lock, format number, instance id, subfolders. Made on first start (0700);
+ * every new folder and its parent are synced before it is used.
  */
 #pragma once
 
@@ -21,9 +21,11 @@ typedef struct DataDirectory {
     bool is_new; /* a new instance: nothing was ever stored here */
 } DataDirectory;
 
-/* Makes missing parents. Opens sluice.mdb for a moment to compare its instance id with the directory's (a new one is given it), so no environment
- * of this directory may be open yet. -EBUSY: another process holds it (its pid is named where the file `lock` knows it). -EPROTO: a newer
- * format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing or of another instance, or sluice.mdb is there without the format
- * file: says what to do. -EBADMSG: the format file is damaged. */
+/* Makes missing parents. Opens sluice.mdb for a moment to compare its instance id with the
+ * directory's (a new one is given it), so no environment of this directory may be open yet. -EBUSY:
+ * another process holds it (its pid is named where the file `lock` knows it). -EPROTO: a newer
+ * format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing or of another instance,
+ * or sluice.mdb is there without the format file: says what to do. -EBADMSG: the format file is
+ * damaged. */
 int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error);
 void data_directory_close(DataDirectory *directory);

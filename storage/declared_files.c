@@ -150,8 +150,9 @@ static int visit(void *context, const char *file, const FileInfo *info) {
 }
 
 /*
- * Does a document have this file, `connections/NAME.FIELD`? What a document has that could not be read, or is left out, is not known: its
- * files stay. `NAME.FIELD.new` is what a crash left of files_replace.
+ * Does a document have this file, `connections/NAME.FIELD`? What a document has that could not be
+ * read, or is left out, is not known: its files stay. `NAME.FIELD.new` is what a crash left of
+ * files_replace.
  */
 static int is_left(const DeclaredLoading *loading, const char *path, bool *ret_left) {
     const char *file = path + strlen(DECLARED_FOLDER "/");

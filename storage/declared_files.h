@@ -1,6 +1,7 @@
 /*
- * The connections that were declared through the management API, in the folder `connections/` of the data directory (docs/formats.md): for
- * each a document NAME.json, which names the files of the connection; these are in the same folder. One thread.
+ * The connections that were declared through the management API, in the folder `connections/` of
+ * the data directory (docs/formats.md): for each a document NAME.json, which names the files of the
+ * connection; these are in the same folder. One thread.
  */
 #pragma once
 
@@ -19,7 +20,7 @@ int declared_files_differ(Files *files, const Declared *declared, bool *ret_diff
 /* Removes the document, then its files. */
 int declared_files_remove(Files *files, const Connection *connection, Error *error);
 /*
- * Declares all that are there. One that cannot be read, or whose name the config file has, is logged and left out. Files that belong to none
- * of the documents, which a crash left, are removed.
+ * Declares all that are there. One that cannot be read, or whose name the config file has, is
+ * logged and left out. Files that belong to none of the documents, which a crash left, are removed.
  */
 int declared_files_load(Files *files, const ConnectionType *const *types, Connections *connections, Error *error);

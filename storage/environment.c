@@ -18,10 +18,12 @@
 #include "base/log.h"
 #include "storage/environment_private.h"
 
-/* Readers are short transactions of the loops, the stager, the loaders and the admin loop; a slot costs 64 bytes. */
+/* Readers are short transactions of the loops, the stager, the loaders and the admin loop; a slot
+ * costs 64 bytes. */
 #define READERS_MAX 512
 #define DATABASES_MAX 16
-/* LMDB reports a write that the file system cut short as EIO; with less than this left that means a full disk. */
+/* LMDB reports a write that the file system cut short as EIO; with less than this left that means a
+ * full disk. */
 #define DISK_FULL_BYTES (1u << 20)
 /* Blocks are reserved in steps of this. */
 #define RESERVE_STEP (8u << 20)
@@ -56,7 +58,8 @@ static int sync_folder(const char *path, Error *error) {
 
 /* LMDB makes data.mdb but neither its folder nor the entries in it durable. */
 static int make_folder(const char *path, Error *error) {
-    /* Also when it exists: an earlier start may have made it and died before its parent was synced. */
+    /* Also when it exists: an earlier start may have made it and died before its parent was
+     * synced. */
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_set(error, -errno, "cannot make the folder \"%s\": %s", path, strerrordesc_np(errno));
     const char *slash = strrchr(path, '/');
@@ -81,7 +84,8 @@ static int open_databases(Environment *environment, bool create, Error *error) {
     return code ? db_error(error, code, "cannot make the databases") : 0;
 }
 
-/* Pages of every tree, the free list's too: all that is not free. Constant time, unlike a walk over the free list. */
+/* Pages of every tree, the free list's too: all that is not free. Constant time, unlike a walk over
+ * the free list. */
 static uint64_t used_pages(Environment *environment, MDB_txn *txn) {
     uint64_t pages = 2; /* the two meta pages */
     MDB_stat stat;
@@ -120,8 +124,8 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
     if (code == 0) code = mdb_env_set_maxreaders(environment->env, READERS_MAX);
     if (code) return db_error(error, code, "cannot set up the environment");
 
-    /* MDB_NOTLS: a read transaction belongs to its Txn, not to its thread, so that one thread may run all roles (as the simulation does)
-     * and a thread that ends leaves no slot behind. */
+    /* MDB_NOTLS: a read transaction belongs to its Txn, not to its thread, so that one thread may
+     * run all roles (as the simulation does) and a thread that ends leaves no slot behind. */
     code = mdb_env_open(environment->env, options->path, MDB_NOTLS | (options->no_sync ? MDB_NOSYNC | MDB_NOMETASYNC : 0u), 0600);
     if (code == 0) code = mdb_reader_check(environment->env, NULL);
     if (code == 0) return 0;
@@ -137,7 +141,7 @@ static bool is_mine(const Environment *environment) {
     return atomic_load(&environment->writing) && pthread_equal(atomic_load(&environment->write_thread), pthread_self());
 }
 
-/* ---- how it is read ------------------------------------------------------------------------------------------------------------------ */
+/* ---- how it is read -------------------------------------------------------------------------- */
 
 /* LMDB does not say where its map lies; any value of it does. */
 static bool map_around(const void *inside, uintptr_t *ret_start, uintptr_t *ret_end) {
@@ -169,9 +173,10 @@ void environment_reads(Environment *environment, bool scattered) {
     mdb_txn_abort(txn);
 }
 
-/* ---- a file that is too short ------------------------------------------------------------------------------------------------------ */
+/* ---- a file that is too short ---------------------------------------------------------------- */
 
-/* Free pages from `first` on, as the list of free pages says. Touches pages that may not be there: in a process of its own. */
+/* Free pages from `first` on, as the list of free pages says. Touches pages that may not be there:
+ * in a process of its own. */
 static uint64_t count_free_pages(const char *path, uint64_t first) {
     MDB_env *env;
     MDB_txn *txn;
@@ -195,7 +200,8 @@ static uint64_t count_free_pages(const char *path, uint64_t first) {
     return count; /* the process ends here, and everything with it */
 }
 
-/* Whether all pages from `first` to `last` are free. LMDB reads its map, and a read behind the end of the file is SIGBUS. */
+/* Whether all pages from `first` to `last` are free. LMDB reads its map, and a read behind the end
+ * of the file is SIGBUS. */
 static bool missing_are_free(const char *path, uint64_t first, uint64_t last) {
     pid_t child = fork();
     if (child == 0) {
@@ -210,7 +216,8 @@ static bool missing_are_free(const char *path, uint64_t first, uint64_t last) {
     return ended > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* Before the first transaction: is the file as long as its last page needs? Pages that were freed before they were ever written may be missing. */
+/* Before the first transaction: is the file as long as its last page needs? Pages that were freed
+ * before they were ever written may be missing. */
 static int check_length(Environment *environment, const char *path, Error *error) {
     MDB_envinfo info;
     MDB_stat stat;
@@ -322,7 +329,8 @@ int environment_reserve(Environment *environment, uint64_t bytes) {
             return 0;
         }
         if (errno == ENOSPC || errno == EDQUOT) continue;
-        /* Not possible here: a full disk is then met by a commit, which takes care of it or ends the process. */
+        /* Not possible here: a full disk is then met by a commit, which takes care of it or ends
+         * the process. */
         environment->reserves = false;
         return 0;
     }
@@ -378,7 +386,8 @@ int txn_begin_read(Environment *environment, Txn **ret_txn, Error *error) {
     return 0;
 }
 
-/* The last step before LMDB gives the writer's mutex back: another thread may hold it right after. */
+/* The last step before LMDB gives the writer's mutex back: another thread may hold it right
+ * after. */
 static void leave(Txn *txn) {
     Environment *environment = txn->environment;
     check(may_read(txn) && atomic_load(&environment->open_txns) > 0);
@@ -396,7 +405,8 @@ static void end(Txn *txn) {
     mdb_txn_abort(mdb_txn);
 }
 
-/* Whether a failed commit left everything as it was before: LMDB wrote pages that no meta page points to, and no meta page. */
+/* Whether a failed commit left everything as it was before: LMDB wrote pages that no meta page
+ * points to, and no meta page. */
 static bool disk_was_full(Environment *environment, int code) {
     struct statvfs space;
     if (code != ENOSPC && code != EDQUOT) {

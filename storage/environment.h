@@ -1,12 +1,14 @@
 /*
- * The one LMDB environment of a data directory. Opened once a process, never with MDB_WRITEMAP or MDB_NOSYNC (tests may ask for no sync).
+ * The one LMDB environment of a data directory. Opened once a process, never with MDB_WRITEMAP or
+ * MDB_NOSYNC (tests may ask for no sync).
  *
- * Transactions: every write transaction is the writer thread's; read transactions are short and belong to the thread that began them.
- * A read transaction is not tied to its thread (MDB_NOTLS), so one thread may have several, also beside its write transaction. At most one
- * write transaction at a time; a thread that begins a second one is a bug.
- * After a failed commit of a write transaction the environment counts as broken: each later begin for writing is -EROFS, since what
- * the disk holds is not known; the caller stops and starts again. The exception is -ENOSPC (map or disk full): then nothing was committed for
- * sure, and the environment stays usable.
+ * Transactions: every write transaction is the writer thread's; read transactions are short and
+ * belong to the thread that began them. A read transaction is not tied to its thread (MDB_NOTLS),
+ * so one thread may have several, also beside its write transaction. At most one write transaction
+ * at a time; a thread that begins a second one is a bug. After a failed commit of a write
+ * transaction the environment counts as broken: each later begin for writing is -EROFS, since what
+ * the disk holds is not known; the caller stops and starts again. The exception is -ENOSPC (map or
+ * disk full): then nothing was committed for sure, and the environment stays usable.
  */
 #pragma once
 
@@ -34,22 +36,26 @@ bool environment_is_broken(const Environment *environment);
 
 int txn_begin_write(Environment *environment, Txn **ret_txn, Error *error);
 int txn_begin_read(Environment *environment, Txn **ret_txn, Error *error);
-/* Durable when it returns 0 (synced). Frees the transaction in every case. Failpoints: storage.before-commit, storage.after-commit. */
+/* Durable when it returns 0 (synced). Frees the transaction in every case. Failpoints:
+ * storage.before-commit, storage.after-commit. */
 int txn_commit(Txn *take_txn, Error *error);
 void txn_abort(Txn *take_txn); /* ends a read transaction too; NULL-safe */
 
 /*
- * Takes disk blocks for the next `bytes` behind the last page in use, as far as the map goes, so that commits up to there do not meet a full
- * disk. The file does not become longer by it. -ENOSPC: the disk has no room for them (blocks taken before stay). 0 also where the file
- * system cannot reserve blocks. Between transactions, the thread that writes.
+ * Takes disk blocks for the next `bytes` behind the last page in use, as far as the map goes, so
+ * that commits up to there do not meet a full disk. The file does not become longer by it. -ENOSPC:
+ * the disk has no room for them (blocks taken before stay). 0 also where the file system cannot
+ * reserve blocks. Between transactions, the thread that writes.
  */
 int environment_reserve(Environment *environment, uint64_t bytes);
 
 /*
- * Says of what is read next that it lies in single pages all over the file, as a few records of each of very many sinks do: then a page that is not
- * in memory is read alone, and not with the megabytes around it. `scattered` false: as usual. Only makes things faster. Any thread.
+ * Says of what is read next that it lies in single pages all over the file, as a few records of
+ * each of very many sinks do: then a page that is not in memory is read alone, and not with the
+ * megabytes around it. `scattered` false: as usual. Only makes things faster. Any thread.
  */
 void environment_reads(Environment *environment, bool scattered);
 
-/* Bytes of pages in use (free pages not counted) and of the map: the writer's view after its last commit. Any thread, constant time. */
+/* Bytes of pages in use (free pages not counted) and of the map: the writer's view after its last
+ * commit. Any thread, constant time. */
 void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint64_t *ret_map_bytes);

@@ -1,6 +1,6 @@
 /*
- * What the modules of storage share about the environment: its databases, and LMDB behind spans and return codes. Only storage/ includes this;
- * lmdb.h stands nowhere else.
+ * What the modules of storage share about the environment: its databases, and LMDB behind spans and
+ * return codes. Only storage/ includes this; lmdb.h stands nowhere else.
  */
 #pragma once
 
@@ -53,10 +53,12 @@ struct Environment {
     Checksum *checksum; /* scratch of commit_log_append */
 };
 
-/* Is it a write transaction that is open, on the thread that began it? What every function that writes asserts first. */
+/* Is it a write transaction that is open, on the thread that began it? What every function that
+ * writes asserts first. */
 bool txn_may_write(const Txn *txn);
 
-/* LMDB's own codes become an errno: MDB_MAP_FULL -ENOSPC, damage -EILSEQ, too much in one transaction -E2BIG. */
+/* LMDB's own codes become an errno: MDB_MAP_FULL -ENOSPC, damage -EILSEQ, too much in one
+ * transaction -E2BIG. */
 int db_errno(int code);
 #define db_error(error, code, what) error_set((error), db_errno(code), "%s: %s", (what), mdb_strerror(code))
 
@@ -65,7 +67,8 @@ enum { DB_NOT_FOUND = 1 };
 int db_get(Txn *txn, Database database, Span key, Span *ret_value, Error *error);
 int db_put(Txn *txn, Database database, Span key, Span value, Error *error);
 int db_insert(Txn *txn, Database database, Span key, Span value, Error *error); /* -EEXIST when the key is there */
-/* For a value that the caller fills in at once, before anything else is written; its key comes after every other: -EEXIST when not. */
+/* For a value that the caller fills in at once, before anything else is written; its key comes
+ * after every other: -EEXIST when not. */
 int db_append_reserve(Txn *txn, Database database, Span key, size_t size, char **ret_value, Error *error);
 int db_remove(Txn *txn, Database database, Span key, Error *error); /* 0 or DB_NOT_FOUND */
 

@@ -151,7 +151,8 @@ int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error) {
     return ledger_put_pack(txn, &record, error);
 }
 
-/* The file's checksum is the XXH3-64 of the one before and the slice's, 8 bytes little-endian each. */
+/* The file's checksum is the XXH3-64 of the one before and the slice's, 8 bytes little-endian
+ * each. */
 uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice) {
     uint64_t both[2] = {before, slice};
     return checksum_of(both, sizeof both);

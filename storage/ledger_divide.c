@@ -80,7 +80,8 @@ static int add_slice(Txn *txn, const SliceRecord *slice, const OffsetRun *runs, 
     return result == 0 ? change_pack(txn, &slice->pack, true, 0, error) : result;
 }
 
-/* The slices that cannot be read and lie in the part go on as its own. Parts begin with a slice that can be read, so none lies in two. */
+/* The slices that cannot be read and lie in the part go on as its own. Parts begin with a slice
+ * that can be read, so none lies in two. */
 static int keep_unreadable(Txn *txn, Slices *kept, const FileRecord *part, Error *error) {
     int result = 0;
     for (size_t i = 0; i < kept->count && result == 0; i++) {

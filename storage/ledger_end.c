@@ -1,4 +1,5 @@
-/* The end of files: imported, expired or deleted, with their ranges, and their slices counted as done in their packs. */
+/* The end of files: imported, expired or deleted, with their ranges, and their slices counted as
+ * done in their packs. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* What is retained no longer: packs, with their slices, and the files of which no slice is left. Ranges stay. */
+/* What is retained no longer: packs, with their slices, and the files of which no slice is left.
+ * Ranges stay. */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -1,6 +1,7 @@
 /*
- * What finds the few among the many without a walk: files and packs that wait, packs by the time since when all of them is done, and the bytes
- * of all packs. Kept by the functions that write records, so that they are never apart.
+ * What finds the few among the many without a walk: files and packs that wait, packs by the time
+ * since when all of them is done, and the bytes of all packs. Kept by the functions that write
+ * records, so that they are never apart.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -45,7 +46,7 @@ static int drop(Txn *txn, const LedgerKey *key, Error *error) {
     return result < 0 ? result : 0;
 }
 
-/* ---- bytes ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static int get_bytes(Txn *txn, uint64_t *ret_bytes, Error *error) {
     static const char what[] = "the bytes of all packs";
@@ -82,7 +83,7 @@ int ledger_pack_bytes(Txn *txn, uint64_t *ret_bytes, Error *error) {
     return result < 0 ? result : 0;
 }
 
-/* ---- packs ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- packs ----------------------------------------------------------------------------------- */
 
 int index_pack(Txn *txn, const PackRecord *before, const PackRecord *after, Error *error) {
     int result = 0;
@@ -189,7 +190,7 @@ int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **
     return result < 0 ? result : 0;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 int index_file(Txn *txn, uint32_t sink, uint64_t first_row, bool waits, Error *error) {
     check(sink && first_row > 0);
@@ -243,7 +244,7 @@ int ledger_visit_last_files(Txn *txn, uint32_t sink, size_t most, FileVisit visi
     return result < 0 ? result : 0;
 }
 
-/* ---- made anew ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- made anew ------------------------------------------------------------------------------- */
 
 static int drop_all(Txn *txn, char kind, Error *error) {
     for (;;) {

@@ -53,7 +53,8 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
 /* ledger_target.c. The digest of the text, which is stored when it is not there yet. */
 int ledger_keep_target(Txn *txn, const FileRecord *file, uint64_t *ret_digest, Error *error);
 int ledger_find_target(Txn *txn, uint32_t sink, uint32_t version, uint64_t digest, char **ret_target, Error *error);
-/* A file was forgotten: so is where it went, unless another file of the sink is of the same mapping version. */
+/* A file was forgotten: so is where it went, unless another file of the sink is of the same mapping
+ * version. */
 int ledger_drop_target(Txn *txn, const FileRecord *file, Error *error);
 int ledger_open_target(Span key, Span value, Span *ret_target, Error *error);
 int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *error);
@@ -73,12 +74,14 @@ void ledger_bring_up_to_date(FileRecord *file, const FileRecord *stored);
 /* ---- ledger_forget.c: the file's own records, not its slices ---- */
 int ledger_forget_file(Txn *txn, const FileRecord *file, Error *error);
 
-/* The record of that kind and sink that begins at `row` or is the last to begin before it. 0 or DB_NOT_FOUND; the cursor stands on it. */
+/* The record of that kind and sink that begins at `row` or is the last to begin before it. 0 or
+ * DB_NOT_FOUND; the cursor stands on it. */
 int ledger_seek_floor(MDB_cursor *cursor, char kind, uint32_t sink, uint64_t row, Span *ret_key, Span *ret_value, Error *error);
 
 /* Adds rows where the sink's ranges end; -EBADMSG when they do not begin there. */
 int ranges_append(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState state, Error *error);
-/* Rows that lie in one range of state `from` become `to`; equal neighbours merge. -EBADMSG when they do not. */
+/* Rows that lie in one range of state `from` become `to`; equal neighbours merge. -EBADMSG when
+ * they do not. */
 int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState from, RangeState to, Error *error);
 /* The range that `row` is in: 0 or DB_NOT_FOUND. */
 int ranges_find(Txn *txn, uint32_t sink, uint64_t row, RangeRecord *ret_range, Error *error);

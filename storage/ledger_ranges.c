@@ -1,4 +1,5 @@
-/* Ranges of row numbers with their states: always from 1 without hole or overlap, equal neighbours merged. */
+/* Ranges of row numbers with their states: always from 1 without hole or overlap, equal neighbours
+ * merged. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

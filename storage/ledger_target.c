@@ -1,4 +1,5 @@
-/* Where files go: the text of a table target is long, and the same in all files of a mapping version. */
+/* Where files go: the text of a table target is long, and the same in all files of a mapping
+ * version. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -82,7 +83,8 @@ static int has_neighbour(Txn *txn, const FileRecord *file, bool *ret_has, Error 
     return result < 0 ? result : 0;
 }
 
-/* Versions may alternate for a moment when a mapping changes, so all files are looked at where a neighbour is of another one. */
+/* Versions may alternate for a moment when a mapping changes, so all files are looked at where a
+ * neighbour is of another one. */
 static int has_any(Txn *txn, const FileRecord *file, bool *ret_has, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     LedgerKey from = ledger_row_key(LEDGER_FILE, file->sink, 0);

@@ -1,5 +1,5 @@
-/* The names of the files in a folder, sorted: collected before anything is changed, since a walk over a folder that changes gives what it likes. Any
- * thread. */
+/* The names of the files in a folder, sorted: collected before anything is changed, since a walk
+ * over a folder that changes gives what it likes. Any thread. */
 #pragma once
 
 #include <stdbool.h>

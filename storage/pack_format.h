@@ -1,6 +1,7 @@
 /*
- * Layout of a pack file; docs/formats.md has each byte. A pack is a chain of frames as RFC 8878 defines them: what is not row text stands in
- * skippable frames (u32 magic, u32 size of the content), so `zstd -dc` gives the rows of all slices. Little-endian.
+ * Layout of a pack file; docs/formats.md has each byte. A pack is a chain of frames as RFC 8878
+ * defines them: what is not row text stands in skippable frames (u32 magic, u32 size of the
+ * content), so `zstd -dc` gives the rows of all slices. Little-endian.
  *
  *   header frame | slice: description frame, zstd frame, end frame | … | footer frame
  */

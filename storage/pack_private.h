@@ -18,5 +18,6 @@ void pack_get_common(Cursor *cursor, SliceRecord *slice);
 /* ---- pack_runs.c: the runs in a slice's description ---- */
 /* `,"partitions":[…],"runs":[…]` */
 void pack_describe_runs(const OffsetRun *runs, size_t count, const Partitions *partitions, Buffer *out);
-/* false: what the description says of the runs of a slice with so many rows cannot be. None: it says nothing. */
+/* false: what the description says of the runs of a slice with so many rows cannot be. None: it
+ * says nothing. */
 bool pack_parse_runs(Span description, uint32_t sink, uint64_t rows, OffsetRuns *ret_runs, Partitions *ret_partitions);

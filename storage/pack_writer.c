@@ -228,8 +228,9 @@ static int put_gathered_block(PackWriter *writer, Error *error) {
 }
 
 /*
- * Where to cut text that is longer than a block: at the last end of a row in it, or at the end of its first row when that is longer. A newline ends
- * a row when the quotes before it are paired: an escaped quote is two, so counting needs no other rule of CSV.
+ * Where to cut text that is longer than a block: at the last end of a row in it, or at the end of
+ * its first row when that is longer. A newline ends a row when the quotes before it are paired: an
+ * escaped quote is two, so counting needs no other rule of CSV.
  */
 static size_t find_cut(Span text) {
     size_t cut = 0;
@@ -293,7 +294,8 @@ int pack_end_slice(PackWriter *writer, SliceRecord *slice, Error *error) {
     int result = refuse_failed(writer, error);
     if (result < 0) return result;
     check(writer->text_bytes + writer->block.size > 0);
-    /* A slice of one block tells the compressor its size at once, which makes the many small ones cheap. */
+    /* A slice of one block tells the compressor its size at once, which makes the many small ones
+     * cheap. */
     if (writer->block.size)
         result = put_block(writer, buffer_span(&writer->block), ZSTD_e_end, error);
     else
@@ -358,7 +360,8 @@ int pack_finish(PackWriter *take_writer, uint64_t *ret_bytes, Error *error) {
 
     result = failpoint("pack.after-rename", error);
     if (result == 0) result = files->sync_directory(files, "staging", error);
-    /* Whole, but whether its name lasts is not known, and nobody will ask for it: a start would find it and call it an orphan. */
+    /* Whole, but whether its name lasts is not known, and nobody will ask for it: a start would
+     * find it and call it an orphan. */
     if (result < 0)
         (void)files->remove(files, writer->path, NULL);
     else

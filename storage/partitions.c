@@ -35,7 +35,7 @@ static Span end_key(uint32_t sink, uint32_t partition, char out[static 9]) {
     return (Span){.data = out, .size = 9};
 }
 
-/* ---- one ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one ------------------------------------------------------------------------------------- */
 
 void partition_deinit(Partition *partition) {
     free(partition->cluster);
@@ -134,7 +134,7 @@ int partition_put_last_number(Txn *txn, uint32_t number, Error *error) {
     return db_put(txn, DB_CURSORS, last_number_span, buffer_span(&record), error);
 }
 
-/* ---- all ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 void partitions_deinit(Partitions *partitions) {
     for (size_t i = 0; i < partitions->count; i++) partition_deinit(&partitions->items[i]);
@@ -267,7 +267,7 @@ int partitions_of_runs(Txn *txn, const OffsetRun *runs, size_t count, Partitions
     return 0;
 }
 
-/* ---- ends ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 int partition_decode_end(Span key, Span value, uint32_t *ret_sink, uint32_t *ret_partition, int64_t *ret_end, Error *error) {
     if (key.size != 9) return error_set(error, -EBADMSG, "the database of positions holds a key of an end with %zu bytes", key.size);
@@ -364,7 +364,7 @@ int partition_ends_visit(Txn *txn, uint32_t sink, PartitionEndVisit visit, void 
     return r < 0 ? r : 0;
 }
 
-/* ---- marks ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- marks ----------------------------------------------------------------------------------- */
 
 int partition_decode_mark(Span key, Span value, Span *ret_mark, Error *error) {
     if (key.size != 5) return error_set(error, -EBADMSG, "the database of positions holds a key of a mark with %zu bytes", key.size);

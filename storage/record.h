@@ -1,6 +1,6 @@
 /*
- * The envelope of every value outside the log: u8 kind, u8 version, fields (little-endian), u64 XXH3-64 of all bytes before it.
- * Any thread.
+ * The envelope of every value outside the log: u8 kind, u8 version, fields (little-endian), u64
+ * XXH3-64 of all bytes before it. Any thread.
  */
 #pragma once
 
@@ -15,7 +15,8 @@
 
 void record_begin(Buffer *out, uint8_t kind, uint8_t version); /* clears `out` first */
 void record_seal(Buffer *out);
-/* `ret_fields` stands on the fields and ends before the checksum. -EBADMSG, naming `what`: another kind, a version above `newest`, or damage. */
+/* `ret_fields` stands on the fields and ends before the checksum. -EBADMSG, naming `what`: another
+ * kind, a version above `newest`, or damage. */
 int record_open(Span value, uint8_t kind, uint8_t newest, const char *what, Cursor *ret_fields, Error *error);
 /* Of a value that record_open has opened. */
 static inline uint8_t record_version(Span value) {

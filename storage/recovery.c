@@ -52,8 +52,8 @@ int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error)
     return result == 0 ? files->sync_directory(files, STAGING, error) : result;
 }
 
-/* What lies in staging/: collected before anything is changed, since a walk over a folder that changes gives what it likes. Of packs only
- * the ids: there may be a million of them. */
+/* What lies in staging/: collected before anything is changed, since a walk over a folder that
+ * changes gives what it likes. Of packs only the ids: there may be a million of them. */
 typedef struct Staged {
     Uuid *packs;
     size_t count, capacity;
@@ -142,7 +142,8 @@ int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, us
     if (result == 0) result = sweep_all_unknown(files, read_txn, instance, staged.packs, staged.count, now, &report, error);
     free(staged.packs);
     names_deinit(&staged.temporary);
-    /* The new names before the old ones go: a crash in between must not lose a pack that somebody may want back. */
+    /* The new names before the old ones go: a crash in between must not lose a pack that somebody
+     * may want back. */
     if (result == 0 && report.orphans) result = files->sync_directory(files, ORPHANS, error);
     if (result == 0) result = files->sync_directory(files, STAGING, error);
     if (result == 0) result = remove_half_copies(files, &report, error);

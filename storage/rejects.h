@@ -1,6 +1,8 @@
 /*
- * Rejects: events that a mapping refused under `quarantine`, kept as they came, or without their body where values are masked, and rows that a destination refused. Rows are stored
- * pending under (file, row) before the destination's commit and made visible when the file is recorded as imported. Writer's transactions.
+ * Rejects: events that a mapping refused under `quarantine`, kept as they came, or without their
+ * body where values are masked, and rows that a destination refused. Rows are stored pending under
+ * (file, row) before the destination's commit and made visible when the file is recorded as
+ * imported. Writer's transactions.
  */
 #pragma once
 
@@ -33,7 +35,8 @@ typedef struct Reject {
 } Reject;
 
 int rejects_add(Txn *txn, Reject *reject, Error *error); /* visible at once; sets number */
-/* Replaces what is pending for the file; each is a row of that file (is_row, id), no row twice (-EEXIST). */
+/* Replaces what is pending for the file; each is a row of that file (is_row, id), no row twice
+ * (-EEXIST). */
 int rejects_put_pending(Txn *txn, const Uuid *file, Reject *rejects, size_t count, Error *error);
 int rejects_count_pending(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error);
 int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error); /* pending -> visible, by row */
@@ -42,7 +45,8 @@ int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error);
 typedef int (*RejectVisit)(void *context, const Reject *reject, Error *error);
 int rejects_forget_sink(Txn *txn, uint32_t sink, Error *error); /* an erased one: its number never comes again */
 int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit visit, void *context, Error *error);
-/* How many are visible. Constant time: their numbers have no gaps, since they are given in order and removed from the front. */
+/* How many are visible. Constant time: their numbers have no gaps, since they are given in order
+ * and removed from the front. */
 int rejects_count(Txn *txn, uint32_t sink, uint64_t *ret_count, Error *error);
 int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error); /* visible ones */
 uint64_t rejects_bytes(Txn *txn); /* that all of them take, pending ones too: for the cap. Constant time */

@@ -29,7 +29,7 @@ Damage *repair_report(Repair *repair, uint32_t sink, uint64_t rows, const char *
     return damage;
 }
 
-/* ---- what is damaged ------------------------------------------------------------------------------------------------------------------ */
+/* ---- what is damaged ------------------------------------------------------------------------- */
 
 int repair_open_file_id(Span value, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error) {
     Cursor fields;
@@ -85,9 +85,10 @@ static int find_bad(Repair *repair, Error *error) {
     return r < 0 ? r : 0;
 }
 
-/* ---- all of them ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
-/* What the records around it do not give back: only this record goes, and what is left of its sink decides. */
+/* What the records around it do not give back: only this record goes, and what is left of its sink
+ * decides. */
 static int give_up(Repair *repair, const BadRecord *bad, const Error *why, Error *error) {
     uint32_t sink = bad->key.size == 13 ? load_be32(bad->key.data + 1) : 0;
     char done[220];

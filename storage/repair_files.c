@@ -1,4 +1,5 @@
-/* Damaged records of files and of their ids, from the slices of the file and the ranges that they lie in. */
+/* Damaged records of files and of their ids, from the slices of the file and the ranges that they
+ * lie in. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /*
- * Records that are missing, or that lie under a key that was damaged: no checksum tells it, but what points to them does. What is missing is noted as if
- * it could not be read, and is then written anew by the same steps.
+ * Records that are missing, or that lie under a key that was damaged: no checksum tells it, but
+ * what points to them does. What is missing is noted as if it could not be read, and is then
+ * written anew by the same steps.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ void repair_note_bad(Repair *repair, Span key, const char *why) {
     (void)snprintf(bad->why, sizeof bad->why, "%.199s", why);
 }
 
-/* ---- walks: a list of keys first, since what follows changes what is walked over ------------------------------------------------------ */
+/* ---- walks: a list of keys first, since what follows changes what is walked over ------------- */
 
 typedef struct KeyList {
     LedgerKey *items;
@@ -100,7 +101,7 @@ static bool same_key(const LedgerKey *a, const LedgerKey *b) {
     return span_equal(ledger_key_span(a), ledger_key_span(b));
 }
 
-/* ---- files and their ids -------------------------------------------------------------------------------------------------------------- */
+/* ---- files and their ids --------------------------------------------------------------------- */
 
 static int move_file(Repair *repair, const LedgerKey *from, const LedgerKey *to, Error *error) {
     _cleanup_(buffer_deinit) Buffer copy = {0};
@@ -153,7 +154,7 @@ static int look_at_file_id(Repair *repair, const LedgerKey *key, Error *error) {
     return drop(repair, key, "the id of a file leads nowhere", error);
 }
 
-/* ---- slices and their packs ----------------------------------------------------------------------------------------------------------- */
+/* ---- slices and their packs ------------------------------------------------------------------ */
 
 /* Does the pack hold it? `ret_known`: it can be told. */
 static bool pack_holds(Repair *repair, const Uuid *pack, uint32_t sink, uint64_t first_row, bool *ret_known) {
@@ -224,7 +225,7 @@ static int look_at_link(Repair *repair, const LedgerKey *key, Error *error) {
     return drop(repair, key, "a pack lists a slice that it does not hold", error);
 }
 
-/* ---- where files go ------------------------------------------------------------------------------------------------------------------- */
+/* ---- where files go -------------------------------------------------------------------------- */
 
 static int look_at_target(Repair *repair, const LedgerKey *key, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {0};
@@ -242,7 +243,7 @@ static int look_at_target(Repair *repair, const LedgerKey *key, Error *error) {
     return 0;
 }
 
-/* ---- rows without a slice, packs ------------------------------------------------------------------------------------------------------ */
+/* ---- rows without a slice, packs ------------------------------------------------------------- */
 
 typedef struct GapSearch {
     Repair *repair;
@@ -310,7 +311,7 @@ static int look_at_linked_pack(Repair *repair, const LedgerKey *key, Error *erro
     return r < 0 ? r : 0;
 }
 
-/* ---- ranges --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ranges ---------------------------------------------------------------------------------- */
 
 typedef struct RangeList {
     RangeRecord *items;
@@ -386,7 +387,7 @@ static int look_at_ranges(Repair *repair, uint32_t sink, Error *error) {
     return r;
 }
 
-/* ---- all ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static int each_sink_of(Repair *repair, char kind, int (*step)(Repair *repair, uint32_t sink, Error *error), Error *error) {
     uint32_t sink = 0;

@@ -1,7 +1,9 @@
 /*
- * Damaged records of partitions and of how far they were read. An end is forgotten, which costs nothing; a mark is forgotten, too, and its bridge reads
- * again what the broker was not told of. A partition is found in the description of a slice that has rows of it. When none says it, it is forgotten
- * with its mark: what waits of it is left out by its import, and read again under a new number.
+ * Damaged records of partitions and of how far they were read. An end is forgotten, which costs
+ * nothing; a mark is forgotten, too, and its bridge reads again what the broker was not told of. A
+ * partition is found in the description of a slice that has rows of it. When none says it, it is
+ * forgotten with its mark: what waits of it is left out by its import, and read again under a new
+ * number.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -55,7 +57,7 @@ static int find_bad(Txn *txn, BadRecord **bad, size_t *count, Error *error) {
     return r < 0 ? r : 0;
 }
 
-/* ---- what has runs -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what has runs --------------------------------------------------------------------------- */
 
 /* < 0 from the visit ends the walk and is returned. */
 typedef int (*RunsVisit)(void *context, const SliceRecord *slice, const OffsetRuns *runs);
@@ -113,7 +115,7 @@ static int last_of_keys(Txn *txn, uint32_t *last, Error *error) {
     return r < 0 ? r : 0;
 }
 
-/* ---- each kind ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- each kind ------------------------------------------------------------------------------- */
 
 static int repair_last_number(Repair *repair, const BadRecord *bad, Error *error) {
     uint32_t last = 0;
@@ -152,7 +154,8 @@ typedef struct Numbers {
     size_t count, capacity;
 } Numbers;
 
-/* The sinks that have an end of the partition, by the keys alone: other records may be damaged as well. */
+/* The sinks that have an end of the partition, by the keys alone: other records may be damaged as
+ * well. */
 static int find_sinks(Txn *txn, uint32_t number, Numbers *sinks, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     char kind = CURSOR_END;
@@ -228,7 +231,7 @@ int repair_partitions(Repair *repair, Error *error) {
     return r;
 }
 
-/* ---- for the others ------------------------------------------------------------------------------------------------------------------- */
+/* ---- for the others -------------------------------------------------------------------------- */
 
 static int is_of_sink(void *context, const SliceRecord *slice, const OffsetRuns *runs) {
     return slice->sink == *(const uint32_t *)context ? REPAIR_ENOUGH : 0;

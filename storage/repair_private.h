@@ -1,4 +1,5 @@
-/* The parts of a repair: repair.c finds what is damaged and calls the others, each of which writes one kind of record anew. */
+/* The parts of a repair: repair.c finds what is damaged and calls the others, each of which writes
+ * one kind of record anew. */
 #pragma once
 
 #include <errno.h>
@@ -35,7 +36,8 @@ static inline uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-/* Notes what became of a record; its sink is verified at the end. `rows`: that were quarantined because of it. */
+/* Notes what became of a record; its sink is verified at the end. `rows`: that were quarantined
+ * because of it. */
 Damage *repair_report(Repair *repair, uint32_t sink, uint64_t rows, const char *why, const char *done);
 
 /* A record that is to be written anew; once only. */
@@ -44,15 +46,17 @@ void repair_note_sink(Repair *repair, uint32_t sink);
 int repair_open_file_id(Span value, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error);
 
 /* ---- repair_links.c: all records can be read by now ---- */
-/* Removes what lies under a damaged key, and notes what is missing of targets, ranges, slices, files and their ids. */
+/* Removes what lies under a damaged key, and notes what is missing of targets, ranges, slices,
+ * files and their ids. */
 int repair_find_misplaced(Repair *repair, Error *error);
-/* After those were repaired: notes rows that wait and are in no slice, and packs that do not count their slices. */
+/* After those were repaired: notes rows that wait and are in no slice, and packs that do not count
+ * their slices. */
 int repair_find_uncounted(Repair *repair, Error *error);
 /* So that each is verified. */
 int repair_note_all_sinks(Repair *repair, Error *error);
 
-/* Each from what stands in those before it: targets, ranges, slices, files, ids of files, packs. -EBADMSG: what it would be made from is not there
- * either. */
+/* Each from what stands in those before it: targets, ranges, slices, files, ids of files, packs.
+ * -EBADMSG: what it would be made from is not there either. */
 int repair_target(Repair *repair, const BadRecord *bad, Error *error);
 int repair_range(Repair *repair, const BadRecord *bad, Error *error);
 int repair_slice(Repair *repair, const BadRecord *bad, Error *error);
@@ -67,7 +71,8 @@ int repair_next_row(Txn *txn, char kind, uint32_t sink, uint64_t after, uint64_t
 int repair_file_at(Txn *txn, uint32_t sink, uint64_t row, FileRecord *ret_file, Error *error);
 
 /* ---- repair_files.c ---- */
-/* Nothing says where its rows go: those that wait are quarantined, or returned when `is_bridge`. The caller writes `file`. */
+/* Nothing says where its rows go: those that wait are quarantined, or returned when `is_bridge`.
+ * The caller writes `file`. */
 int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, bool is_bridge, Error *error);
 
 /* ---- repair_targets.c: texts are owned, NULL: found nowhere ---- */

@@ -1,4 +1,5 @@
-/* Damaged slices and packs, from the footer of the pack, the list of its slices and the ranges around them. */
+/* Damaged slices and packs, from the footer of the pack, the list of its slices and the ranges
+ * around them. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ static int find_pack_of(Repair *repair, uint32_t sink, uint64_t first_row, Uuid 
     return r < 0 ? r : DB_NOT_FOUND;
 }
 
-/* Those that its description says. Rows of a bridge must not go on without them, so they are lost when it cannot be read. */
+/* Those that its description says. Rows of a bridge must not go on without them, so they are lost
+ * when it cannot be read. */
 static bool read_runs(Repair *repair, SliceRecord *slice, OffsetRuns *ret_runs) {
     SliceReader *reader;
     SliceRuns runs = {0};
@@ -63,7 +65,8 @@ static int lose_rows(Repair *repair, FileRecord *file, uint64_t first_row, uint6
                      : ledger_quarantine_rows(repair->txn, file, first_row, rows, error);
 }
 
-/* Where its rows are stands nowhere. The record of a slice stays, so that its pack knows it and is kept after its time. */
+/* Where its rows are stands nowhere. The record of a slice stays, so that its pack knows it and is
+ * kept after its time. */
 static int lose_slice(Repair *repair, const BadRecord *bad, const Uuid *pack, uint32_t sink, uint64_t first_row, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {0};
     RangeRecord range;

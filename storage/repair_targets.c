@@ -1,4 +1,5 @@
-/* Where files go and what they are called: from another file of the sink, from a pack, from what the writer noted in the catalog. */
+/* Where files go and what they are called: from another file of the sink, from a pack, from what
+ * the writer noted in the catalog. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>

@@ -215,7 +215,8 @@ int slice_rewind(SliceReader *reader, Error *error) {
     return 0;
 }
 
-/* One call of the decompressor with more input if there is any. `ret_left`: its hint, 0 at the end of the frame. */
+/* One call of the decompressor with more input if there is any. `ret_left`: its hint, 0 at the end
+ * of the frame. */
 static int decompress_some(SliceReader *reader, ZSTD_outBuffer *out, size_t *ret_left, Error *error) {
     if (reader->in_at == reader->in_size) {
         uint64_t left = reader->frame_bytes - reader->frame_read;

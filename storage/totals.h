@@ -1,7 +1,8 @@
 /*
- * What the writer knows of each sink: row numbers, statistics, and what waits. A pure fold over the directories of the commit groups and
- * over ledger changes; stored with the commit number it is true for, in transactions that are due anyway, and replayed from there at
- * start. So statistics never drift from rows. Writer thread.
+ * What the writer knows of each sink: row numbers, statistics, and what waits. A pure fold over the
+ * directories of the commit groups and over ledger changes; stored with the commit number it is
+ * true for, in transactions that are due anyway, and replayed from there at start. So statistics
+ * never drift from rows. Writer thread.
  */
 #pragma once
 
@@ -13,7 +14,8 @@
 #include "storage/environment.h"
 #include "storage/ledger.h"
 
-/* Rows that passed a point, since the sink exists (statistics/clear sets a base, it does not touch these). */
+/* Rows that passed a point, since the sink exists (statistics/clear sets a base, it does not touch
+ * these). */
 typedef struct Tally {
     uint64_t rows;
     uint64_t bytes;
@@ -43,7 +45,8 @@ typedef struct SinkTotals {
 
 /* Of a sink that has no rows yet: the next row is number 1. */
 void totals_init(SinkTotals *totals, uint32_t sink);
-/* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole). Without rows nothing changes. */
+/* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole).
+ * Without rows nothing changes. */
 int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error);
 
 /* Rows that wait turned out to be unreadable: quarantined or returned. */
@@ -52,9 +55,10 @@ void totals_lose(SinkTotals *totals, RangeState state, uint64_t rows);
 void totals_regain(SinkTotals *totals, uint64_t quarantined, uint64_t returned);
 
 /*
- * What every stored total is true for. `running` is the running time: how long gateways have worked on this data directory, all starts together.
- * It stands still while none runs or the machine sleeps, and no clock that jumps moves it. Every age that something is removed by is a
- * difference of two running times.
+ * What every stored total is true for. `running` is the running time: how long gateways have worked
+ * on this data directory, all starts together. It stands still while none runs or the machine
+ * sleeps, and no clock that jumps moves it. Every age that something is removed by is a difference
+ * of two running times.
  */
 typedef struct TotalsAsOf {
     uint64_t commit; /* the last one that every stored total includes; 0: nothing was stored yet */

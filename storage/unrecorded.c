@@ -17,7 +17,8 @@ typedef struct Wanted {
     Checksum *checksum; /* of those */
 } Wanted;
 
-/* The slices of one sink, one after another. The log has the rows of a sink in their order, so each is looked at only while its own rows pass. */
+/* The slices of one sink, one after another. The log has the rows of a sink in their order, so each
+ * is looked at only while its own rows pass. */
 typedef struct WantedSink {
     uint32_t sink;
     size_t end;

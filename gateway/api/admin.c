@@ -17,7 +17,8 @@
 
 #define WAIT_SECONDS_MAX 3600 /* what a number can say; tasks wait for less */
 
-/* A request that the control thread has. The loop's thread; freed when the call comes back, or at the end. */
+/* A request that the control thread has. The loop's thread; freed when the call comes back, or at
+ * the end. */
 typedef struct AdminTicket {
     struct AdminTicket *next, **link;
     h2o_req_t *request;         /* NULL: it died */
@@ -31,7 +32,8 @@ struct Admin {
     AdminTicket *tickets; /* loop's thread; at the end the one that stops it */
 };
 
-/* The last message that the loop gets: when it is handled, nothing waits in the mailbox any more. */
+/* The last message that the loop gets: when it is handled, nothing waits in the mailbox any
+ * more. */
 typedef struct LastMessage {
     Message message;
     sem_t handled;
@@ -39,7 +41,7 @@ typedef struct LastMessage {
 
 #define MESSAGE_LAST (-1)
 
-/* ---- requests in, calls out -------------------------------------------------------------------------------------------------------- */
+/* ---- requests in, calls out ------------------------------------------------------------------ */
 
 static void on_request_died(void *memory) {
     AdminTicket **guard = memory;
@@ -66,7 +68,8 @@ static void ticket_free(AdminTicket *ticket) {
     free(ticket);
 }
 
-/* Percent-decoded; NULL: not well-formed, or it holds a control character or an encoded slash, which no id has. */
+/* Percent-decoded; NULL: not well-formed, or it holds a control character or an encoded slash,
+ * which no id has. */
 static char *decode_path(Span path) {
     _cleanup_free_ char *text = malloc(path.size + 1);
     check(text);
@@ -146,7 +149,7 @@ static ApiCall *read_request(h2o_req_t *request) {
     return call;
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void send_answer(Admin *admin, h2o_req_t *request, const ApiCall *call) {
     char id[UUID_TEXT_SIZE + 1] = {0};
@@ -203,7 +206,7 @@ static void error_body(void *context, int status, const char *name, const char *
     api_error_body(status, name, message, out);
 }
 
-/* ---- start and end ----------------------------------------------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 int admin_start(const HttpListener *listener, const HttpLimits *limits, Usage *usage, Mailbox *control, Admin **ret_admin, Error *error) {
     Admin *admin = calloc(1, sizeof *admin);

@@ -1,4 +1,5 @@
-/* Sources that read a broker: how they are, reading from elsewhere, and going on behind a record. */
+/* Sources that read a broker: how they are, reading from elsewhere, and going on behind a
+ * record. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 #define SEEKS_MAX 32
 #define SKIPS_MAX 32
 #define RETRY_AFTER 5 /* seconds */
-/* A destination may be busy with an import, or not answer for a while: the call does not wait for it longer. */
+/* A destination may be busy with an import, or not answer for a while: the call does not wait for
+ * it longer. */
 #define ANSWER_LONGEST (60 * USEC_SECOND)
 
 /* false: answered. */
@@ -34,7 +36,7 @@ void api_bridge_get(ApiRequest *request) {
     bridge_status_unref(status);
 }
 
-/* ---- what both have ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- what both have -------------------------------------------------------------------------- */
 
 static void fail_later(ApiCall *take_call, int status, const char *name, const char *message) {
     take_call->retry_after = RETRY_AFTER;
@@ -58,7 +60,8 @@ static void overdue(Control *control, PendingRequest *pending) {
 /* Answers the call unless somebody reads the source: then the pending takes the call. */
 static bool ask(ApiRequest *request, PendingRequest *pending, Request *message) {
     const Source *source = request->source->source;
-    /* That of a disabled source may go on until the next start: the answer does not hang on that. */
+    /* That of a disabled source may go on until the next start: the answer does not hang on
+     * that. */
     if (!source->disabled && control_ask_bridge(request->control, pending, source, message)) {
         Clock *clock = request->view->clock;
         pending->call = api_keep(request);
@@ -73,7 +76,7 @@ static bool ask(ApiRequest *request, PendingRequest *pending, Request *message) 
     return false;
 }
 
-/* ---- seek -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- seek ------------------------------------------------------------------------------------ */
 
 typedef struct Seek {
     PendingRequest pending; /* first */
@@ -238,7 +241,7 @@ void api_bridge_seek(ApiRequest *request) {
     if (ask(request, &seek->pending, &message->request)) log_seek(request, &body, duplicates);
 }
 
-/* ---- skip -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- skip ------------------------------------------------------------------------------------ */
 
 typedef struct Skip {
     PendingRequest pending; /* first */

@@ -40,11 +40,12 @@ static json_t *seconds_json(double seconds) {
     return seconds < 0 ? json_null() : json_real((double)(int64_t)(seconds * 1000 + 0.5) / 1000);
 }
 
-/* ---- lag ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- lag ------------------------------------------------------------------------------------- */
 
 static const BridgeLag unknown = {.records = -1, .seconds = -1};
 
-/* A bridge without partitions has no lag while it reads, and does not know it while its consumer is closed. */
+/* A bridge without partitions has no lag while it reads, and does not know it while its consumer is
+ * closed. */
 static BridgeLag lag_without_partitions(const BridgeStatus *status) {
     bool has_none = status->state == BRIDGE_RUNNING || status->state == BRIDGE_FINISHED;
     return has_none ? (BridgeLag){0} : unknown;
@@ -92,7 +93,7 @@ json_t *bridge_lag_json(const BridgeLag *lag) {
     return json;
 }
 
-/* ---- the state ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the state ------------------------------------------------------------------------------- */
 
 BridgeState bridge_state_of(const Source *source, const BridgeStatus *status) {
     /* Another run was asked for since it said that. */
@@ -134,7 +135,7 @@ json_t *bridge_summary_json(const Source *source, const BridgeStatus *status) {
     return json;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static json_t *counts_json(const BridgeStatus *status) {
     json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "records", (json_int_t)status->records, "bytes",

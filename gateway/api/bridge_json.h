@@ -1,4 +1,5 @@
-/* How a source that reads a broker is, as JSON and as numbers: of its last status (flow/bridge_status.h). Control thread. */
+/* How a source that reads a broker is, as JSON and as numbers: of its last status
+ * (flow/bridge_status.h). Control thread. */
 #pragma once
 
 #include <jansson.h>
@@ -14,7 +15,8 @@ typedef struct BridgeLag {
 
 /* Of all partitions that this gateway reads. `status` NULL: not known. */
 BridgeLag bridge_lag(const BridgeStatus *status);
-/* The same of one sink. `waiting`: seconds that the oldest row has waited here, which was read and is not imported either. */
+/* The same of one sink. `waiting`: seconds that the oldest row has waited here, which was read and
+ * is not imported either. */
 BridgeLag bridge_lag_of_sink(const BridgeStatus *status, uint32_t sink, double waiting);
 /* {"records","seconds"}; null what is not known. */
 json_t *bridge_lag_json(const BridgeLag *lag);
@@ -23,5 +25,6 @@ json_t *bridge_lag_json(const BridgeLag *lag);
 BridgeState bridge_state_of(const Source *source, const BridgeStatus *status);
 /* {"state","stopped","reason","error","lag","partitionsCount"} */
 json_t *bridge_summary_json(const Source *source, const BridgeStatus *status);
-/* All of it, and a page of its partitions, by topic and number; an item's id is "TOPIC:PARTITION". */
+/* All of it, and a page of its partitions, by topic and number; an item's id is
+ * "TOPIC:PARTITION". */
 json_t *bridge_to_json(const Source *source, const BridgeStatus *status, const ApiPage *page);

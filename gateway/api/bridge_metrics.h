@@ -6,7 +6,7 @@
 #define METRICS_OTHER "(other)" /* no id has parentheses */
 
 /*
- * All families of SCOPE_BRIDGE. The `limits.metrics-sinks` oldest such sources have series of their own. The others are summed in one: its lag in
- * seconds is the largest, its states say how many.
+ * All families of SCOPE_BRIDGE. The `limits.metrics-sinks` oldest such sources have series of their
+ * own. The others are summed in one: its lag in seconds is the largest, its states say how many.
  */
 void bridge_metrics_put(const Control *control, Buffer *out);

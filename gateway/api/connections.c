@@ -41,7 +41,7 @@ void api_connections(ApiRequest *request) {
     survey_connections_start(request, end);
 }
 
-/* ---- declared connections ---------------------------------------------------------------------------------------------------------- */
+/* ---- declared connections -------------------------------------------------------------------- */
 
 void api_connections_declare(ApiRequest *request) {
     static const char *const actions[] = {[DECLARING_CREATES] = "create", [DECLARING_CHANGES] = "update", [DECLARING_NOTHING] = "none"};
@@ -66,7 +66,7 @@ void api_connections_withdraw(ApiRequest *request) {
         api_answer(request, 200, json_object());
 }
 
-/* ---- pause and resume -------------------------------------------------------------------------------------------------------------- */
+/* ---- pause and resume ------------------------------------------------------------------------ */
 
 static json_t *answer_json(const ControlView *view, const char *name) {
     const Connection *connection = connections_find(&view->options->list, name);

@@ -1,4 +1,5 @@
-/* GET /metrics: the counters of all threads, and series of what is there: the gateway, connections, sinks. */
+/* GET /metrics: the counters of all threads, and series of what is there: the gateway, connections,
+ * sinks. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -25,7 +26,7 @@ typedef struct Scrape {
     usec_t now; /* wall */
 } Scrape;
 
-/* ---- from the definitions and the writer ---------------------------------------------------------------------------------------------- */
+/* ---- from the definitions and the writer ----------------------------------------------------- */
 
 typedef struct MetricsSink {
     Source *source;
@@ -75,7 +76,7 @@ static void see(Survey *survey, size_t index, const SinkStatistics *statistics) 
     add(&scrape->samples[index < scrape->own ? index : scrape->own], statistics, scrape->now);
 }
 
-/* ---- the text ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the text -------------------------------------------------------------------------------- */
 
 static uint64_t value_of_gateway(const ControlView *view, MetricFamily family) {
     const Usage *usage = view->usage;
@@ -110,7 +111,8 @@ static uint64_t value_of_connection(const ConnectionStatistics *connection, Metr
     }
 }
 
-/* Nothing is imported into a connection that serves sources only: whether it is up is not known here. */
+/* Nothing is imported into a connection that serves sources only: whether it is up is not known
+ * here. */
 static bool connection_has(const Connection *connection, MetricFamily family) {
     return family != FAMILY_CONNECTION_UP || sink_driver_of(connection->type);
 }
@@ -162,7 +164,7 @@ static void put_sinks(const Scrape *scrape, Buffer *out) {
     }
 }
 
-/* ---- the call ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the call -------------------------------------------------------------------------------- */
 
 static void end(Control *control, Survey *survey, bool complete) {
     ApiCall *call = steal(survey->pending.call);

@@ -145,7 +145,7 @@ void api_rejects_list(ApiRequest *request) {
     api_answer(request, 200, answer);
 }
 
-/* ---- removal ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- removal --------------------------------------------------------------------------------- */
 
 static void removal_back(Control *control, PendingRequest *pending, Message *take_message) {
     (void)control;

@@ -65,7 +65,7 @@ static const ApiRoute routes[] = {
     {"DELETE", SINK "/rejects", ROLE_ADMIN, API_NO_BODY, 0, api_rejects_delete, {"upToId"}},
 };
 
-/* ---- for handlers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- for handlers ---------------------------------------------------------------------------- */
 
 ApiCall *api_keep(ApiRequest *request) {
     ApiCall *call = steal(request->call);
@@ -141,7 +141,7 @@ bool api_keep_positions(ApiRequest *request, const char *text, bool *value) {
     return false;
 }
 
-/* ---- the path ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the path -------------------------------------------------------------------------------- */
 
 typedef struct Path {
     char *text; /* owned; cut at the slashes */
@@ -195,7 +195,8 @@ static bool path_matches(const Path *path, const char *pattern, PathNames *ret_n
     return true;
 }
 
-/* The route of method and path; NULL: `ret_allow` has the methods of that path (free(), NULL: there is no such path). */
+/* The route of method and path; NULL: `ret_allow` has the methods of that path (free(), NULL: there
+ * is no such path). */
 static const ApiRoute *find_route(const Path *path, const char *method, PathNames *ret_names, char **ret_allow) {
     _cleanup_(buffer_deinit) Buffer allow = {0};
     *ret_allow = NULL;
@@ -208,7 +209,7 @@ static const ApiRoute *find_route(const Path *path, const char *method, PathName
     return NULL;
 }
 
-/* ---- the query --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the query ------------------------------------------------------------------------------- */
 
 /* In place; false: not well-formed, or a NUL. */
 static bool decode(char *text) {
@@ -243,7 +244,7 @@ static bool read_parameters(ApiRequest *request, const ApiRoute *route, char *qu
     return true;
 }
 
-/* ---- the body ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the body -------------------------------------------------------------------------------- */
 
 static bool is_json_type(const char *type) {
     size_t size = strcspn(type, "; \t");
@@ -286,7 +287,7 @@ static bool read_body(ApiRequest *request, const ApiRoute *route) {
     return true;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* Who asks? false: answered with 401. */
 static bool authorize(ApiRequest *request) {
@@ -371,7 +372,8 @@ void api_route(Control *control, ApiCall *take_call) {
     ApiRequest request = {.control = control, .view = control_view(control), .call = take_call};
     Path path;
     path_split(&path, take_call->path);
-    /* Names and parameters point into copies: the call may be gone while its handler still works. */
+    /* Names and parameters point into copies: the call may be gone while its handler still
+     * works. */
     _cleanup_free_ char *query = strdup(take_call->query);
     check(query);
     run(&request, &path, query);

@@ -1,6 +1,7 @@
 /*
- * From a request to its handler: one table of routes (method, path, role, query parameters, kind of body), checked in one place, so that a
- * handler sees only what is sound. Handlers are in the other files of this folder. Control thread.
+ * From a request to its handler: one table of routes (method, path, role, query parameters, kind of
+ * body), checked in one place, so that a handler sees only what is sound. Handlers are in the other
+ * files of this folder. Control thread.
  */
 #pragma once
 
@@ -19,7 +20,8 @@ typedef struct ApiRequest {
     ApiCall *call;           /* owned; NULL once it is answered or kept */
     Role role;
     const char *by; /* description of the token */
-    /* from the path; NULL unless the route names them. The definitions are there and not deleted, unless the route takes deleted ones */
+    /* from the path; NULL unless the route names them. The definitions are there and not deleted,
+     * unless the route takes deleted ones */
     const char *source_id, *sink_id, *task_id, *connection;
     RegistrySource *source;
     RegistrySink *sink;
@@ -58,10 +60,12 @@ void api_route(Control *control, ApiCall *take_call);
 void api_answer(ApiRequest *request, int status, json_t *take_json);
 void api_fail(ApiRequest *request, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 ApiCall *api_keep(ApiRequest *request); /* to answer later */
-/* Behind a function of control that takes the call (service.h): `result` 0: it has it; else the failure is answered. */
+/* Behind a function of control that takes the call (service.h): `result` 0: it has it; else the
+ * failure is answered. */
 void api_taken(ApiRequest *request, int result, const Failure *failure);
 
-/* May one more go there (PendingRequest.back) and wait? false: answered with 503. `what`: "tests of connections". */
+/* May one more go there (PendingRequest.back) and wait? false: answered with 503. `what`: "tests of
+ * connections". */
 bool api_has_room(ApiRequest *request, void (*back)(Control *control, PendingRequest *pending, Message *take_message), size_t most,
                   const char *what);
 
@@ -117,7 +121,8 @@ void api_test(ApiRequest *request);
 void api_about(ApiRequest *request);
 void api_health(ApiRequest *request);
 void api_ready(ApiRequest *request);
-/* Why no event is taken at present: the id of an error, its sentence, and when to ask again (seconds); NULL: it is ready. */
+/* Why no event is taken at present: the id of an error, its sentence, and when to ask again
+ * (seconds); NULL: it is ready. */
 const char *api_not_ready(const Control *control, const char **ret_message, unsigned *ret_retry_after);
 /* metrics.c */
 void api_metrics(ApiRequest *request);

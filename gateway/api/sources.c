@@ -1,4 +1,5 @@
-/* Sources, and what sources and sinks have in common: patch, delete, enable, disable, undelete, pause, resume. */
+/* Sources, and what sources and sinks have in common: patch, delete, enable, disable, undelete,
+ * pause, resume. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -133,7 +133,7 @@ json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *
     return json;
 }
 
-/* ---- of one sink --------------------------------------------------------------------------------------------------------------------- */
+/* ---- of one sink ----------------------------------------------------------------------------- */
 
 typedef struct Query {
     Survey survey; /* first */

@@ -6,7 +6,8 @@
 #include "gateway/api/survey.h"
 #include "gateway/flow/bridge_status.h"
 
-/* What an answer about a sink says beside the writer's statistics: as it was when it was asked for. All-zero: nothing. */
+/* What an answer about a sink says beside the writer's statistics: as it was when it was asked for.
+ * All-zero: nothing. */
 typedef struct SinkAspects {
     json_t *pause;        /* {"what","at","by"} of what holds back its imports, or null; owned */
     json_t *nameless;     /* fields that get no column; owned; NULL: it infers none */

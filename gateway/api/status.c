@@ -10,7 +10,7 @@
 #include "gateway/api/statistics.h"
 #include "gateway/flow/version.h"
 
-/* ---- the gateway --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the gateway ----------------------------------------------------------------------------- */
 
 static json_t *disk_json(const ControlView *view, const DiskStatistics *disk) {
     uint64_t used = disk->database + disk->staging + disk->expired;
@@ -54,7 +54,7 @@ void api_status(ApiRequest *request) {
     survey_connections_start(request, status_end);
 }
 
-/* ---- sources ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 typedef struct Aggregation {
     Survey survey;        /* first */

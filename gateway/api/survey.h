@@ -1,6 +1,7 @@
 /*
- * Statistics of many sinks for one answer. The writer is asked for a portion at a time, so that it goes on committing between two of them.
- * While its disk hangs, the answer comes from the memory that it lends. Control thread.
+ * Statistics of many sinks for one answer. The writer is asked for a portion at a time, so that it
+ * goes on committing between two of them. While its disk hangs, the answer comes from the memory
+ * that it lends. Control thread.
  */
 #pragma once
 
@@ -18,8 +19,8 @@ struct Survey {
     DiskStatistics disk; /* out */
     /* Of sinks[index], in order. May be NULL when there are none. */
     void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics);
-    /* Everything was seen, or (`complete` false) the disk hangs and there is no more to see, also of connections and disk. Answers the call:
-     * steal(survey->pending.call). */
+    /* Everything was seen, or (`complete` false) the disk hangs and there is no more to see, also
+     * of connections and disk. Answers the call: steal(survey->pending.call). */
     void (*end)(Control *control, Survey *survey, bool complete);
     void (*drop)(Survey *survey); /* frees what the structure around it owns; NULL: nothing */
     /* own */
@@ -31,7 +32,8 @@ struct Survey {
 /* All-zero but for what is given, and as large as the structure that it is the first member of. */
 void *survey_new(size_t bytes, void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics),
                  void (*end)(Control *control, Survey *survey, bool complete), void (*drop)(Survey *survey));
-/* What is asked for is set. Takes the request's call, and the survey, which is freed when it has ended. */
+/* What is asked for is set. Takes the request's call, and the survey, which is freed when it has
+ * ended. */
 void survey_start(ApiRequest *request, Survey *take_survey);
 /* Asks for all connections. */
 void survey_all_connections(const ControlView *view, Survey *survey);

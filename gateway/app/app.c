@@ -81,7 +81,7 @@ struct App {
     atomic_bool deadline_off;
 };
 
-/* ---- thin threads around the state machines ------------------------------------------------------------------------------------------ */
+/* ---- thin threads around the state machines -------------------------------------------------- */
 
 static void *run_writer(void *context) {
     App *app = context;
@@ -104,7 +104,7 @@ static void post_import(void *context, LoadJob *take_job) {
     loaders_post(app->loaders, take_job);
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static int start_options(App *app, Error *error) {
     int r = options_load(app->config_file, app->arguments, connection_types, &app->options, error);
@@ -112,7 +112,8 @@ static int start_options(App *app, Error *error) {
 
     control_setup_log(&app->options);
 
-    /* Signals are taken by the control thread alone, by signalfd: block them before any thread exists. */
+    /* Signals are taken by the control thread alone, by signalfd: block them before any thread
+     * exists. */
     sigset_t taken;
     (void)sigemptyset(&taken);
     (void)sigaddset(&taken, SIGTERM);
@@ -138,7 +139,8 @@ static unsigned brokers_of(const Connections *connections) {
     return count;
 }
 
-/* The limits of both listeners follow what the process may open, so that peers never take the descriptors of files and destinations. */
+/* The limits of both listeners follow what the process may open, so that peers never take the
+ * descriptors of files and destinations. */
 static int start_descriptors(App *app, Error *error) {
     DescriptorNeeds needs = {
         .loops = (unsigned)loops_wanted(app),
@@ -228,7 +230,8 @@ static int start_environment(App *app, Error *error) {
     }
     char *path = NULL;
     check(asprintf(&path, "%s/sluice.mdb", app->directory.path) > 0);
-    /* The budget only stops the intake. What is over it, since the budget was made smaller, still has to be staged, imported and trimmed. */
+    /* The budget only stops the intake. What is over it, since the budget was made smaller, still
+     * has to be staged, imported and trimmed. */
     uint64_t reserve = app->disk_budget / 4;
     if (reserve > DATABASE_RESERVE_MAX) reserve = DATABASE_RESERVE_MAX;
     if (reserve < DATABASE_RESERVE_MIN) reserve = DATABASE_RESERVE_MIN;
@@ -318,7 +321,8 @@ static int start_writer_thread(App *app, Error *error) {
     return r;
 }
 
-/* Last: its first work is to look through staging/, for which nobody waits and which would take processor and disk from the steps before. */
+/* Last: its first work is to look through staging/, for which nobody waits and which would take
+ * processor and disk from the steps before. */
 static int start_stager_thread(App *app, Error *error) {
     int r = thread_start(&app->stager_thread, "stager", run_stager, app, error);
     app->stager_runs = r == 0;
@@ -494,9 +498,10 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
     return 0;
 }
 
-/* ---- running and stopping ------------------------------------------------------------------------------------------------------------ */
+/* ---- running and stopping -------------------------------------------------------------------- */
 
-/* Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
+/* Nothing that was acknowledged needs what is left to do: a destination that does not answer must
+ * not hold us up. */
 static void *run_deadline(void *context) {
     App *app = context;
     (void)mailbox_wait(app->deadline_box, app->deadline);
@@ -539,7 +544,8 @@ int app_run(App *app) {
         return -EIO;
     }
 
-    /* Half is for requests that are not whole yet. A quarter is left for imports that give up and for closing. */
+    /* Half is for requests that are not whole yet. A quarter is left for imports that give up and
+     * for closing. */
     usec_t now = clock_system()->boot(clock_system()), quarter = app->options.shutdown_deadline / 4;
     usec_t deadline = now + 3 * quarter;
     set_deadline(app, app->options.shutdown_deadline, EXIT_SUCCESS);
@@ -551,7 +557,7 @@ int app_run(App *app) {
     return drained ? 0 : -ETIMEDOUT;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void stop_admin(App *app) {
     admin_stop(app->admin);
@@ -573,7 +579,8 @@ static void stop_loaders(App *app) {
 
 static void stop_intake(App *app) {
     for (size_t i = 0; i < app->loop_count; i++) intake_stop(app->intakes[i]);
-    /* What is left to do takes a moment: nobody accepts any more, so that new connections are refused at once. */
+    /* What is left to do takes a moment: nobody accepts any more, so that new connections are
+     * refused at once. */
     http_listener_deinit(&app->intake_listener);
 }
 
@@ -589,7 +596,8 @@ static void stop_storage_threads(App *app) {
     }
 }
 
-/* Nothing but this thread runs any more. What still waits in a mailbox goes back to its sender, so who may be sent to goes last. */
+/* Nothing but this thread runs any more. What still waits in a mailbox goes back to its sender, so
+ * who may be sent to goes last. */
 static void free_all(App *app) {
     stager_free(app->stager);
     writer_close(app->writer);
@@ -606,16 +614,19 @@ static void free_all(App *app) {
     options_deinit(&app->options);
 }
 
-/* First whoever asks for something, last whoever answers: no step waits for one before it. Until all threads are joined nothing is freed that
- * another thread may still use: stopped templates and loaders take what is posted to them and send it back at once. A loader may wait for the
- * writer (rejects), a loop and a bridge for the writer, the loaders and the templates. The control thread is this one. */
+/* First whoever asks for something, last whoever answers: no step waits for one before it. Until
+ * all threads are joined nothing is freed that another thread may still use: stopped templates and
+ * loaders take what is posted to them and send it back at once. A loader may wait for the writer
+ * (rejects), a loop and a bridge for the writer, the loaders and the templates. The control thread
+ * is this one. */
 static void (*const stop_list[])(App *app) = {stop_admin,  stop_bridges,         stop_templates, stop_loaders,
                                               stop_intake, stop_storage_threads, free_all};
 
 /* Each step is safe when its part never started. */
 void app_stop(App *app) {
     if (!app) return;
-    /* Also a start that failed, or a broken writer, may leave a loader with a destination that does not answer. */
+    /* Also a start that failed, or a broken writer, may leave a loader with a destination that does
+     * not answer. */
     if (!app->deadline_box && app->options.shutdown_deadline > 0) set_deadline(app, app->options.shutdown_deadline, EXIT_RUNTIME);
     for (size_t i = 0; i < sizeof stop_list / sizeof *stop_list; i++) {
         (void)failpoint_hit("app.stop");

@@ -6,7 +6,8 @@
 
 extern const Command command_serve;
 
-/* Runs the command that argv names, or prints the overview, a help or the version. Gives the exit code. */
+/* Runs the command that argv names, or prints the overview, a help or the version. Gives the exit
+ * code. */
 int program_run(int argc, char **argv);
 /* The Markdown table of all commands and their options for docs/operations.md. */
 void program_document(Buffer *out);

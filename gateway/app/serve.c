@@ -48,7 +48,8 @@ static int serve(const char *config_file, char *const *options, bool give_up_mis
     return code;
 }
 
-/* What goes on to options_load: each option of the config table as one word. The caller frees the words and the list. */
+/* What goes on to options_load: each option of the config table as one word. The caller frees the
+ * words and the list. */
 static char **config_options(const Arguments *arguments) {
     char **words = calloc(arguments->given_count + 1, sizeof *words);
     check(words);

@@ -1,6 +1,7 @@
 /*
- * `sluice apply`: brings a running gateway to what a manifest declares, each source with its sinks in one request that does all of it or
- * nothing. What the manifest does not name stays as it is. Connections that a stream manifest declares go before its source.
+ * `sluice apply`: brings a running gateway to what a manifest declares, each source with its sinks
+ * in one request that does all of it or nothing. What the manifest does not name stays as it is.
+ * Connections that a stream manifest declares go before its source.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -27,7 +28,7 @@ typedef struct Apply {
     bool cannot;               /* a dry run found a table that cannot be had */
 } Apply;
 
-/* ---- what is sent -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is sent ---------------------------------------------------------------------------- */
 
 static json_t *with_settings(const json_t *body, json_t *settings) {
     json_t *whole = json_copy((json_t *)(uintptr_t)body);
@@ -45,7 +46,7 @@ static json_t *document_of(const ManifestSource *declared) {
     return document;
 }
 
-/* ---- what is printed -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is printed ------------------------------------------------------------------------- */
 
 /* `entry`: {"action","fields","note"} of the plan. */
 static void say(Apply *apply, const char *source, const char *sink, const json_t *entry) {
@@ -107,7 +108,7 @@ static void say_plan(Apply *apply, const char *source, const json_t *plan) {
     }
 }
 
-/* ---- stream manifests ---------------------------------------------------------------------------------------------------------------- */
+/* ---- stream manifests ------------------------------------------------------------------------ */
 
 static void say_ignored(const ManifestSource *declared) {
     size_t count = json_array_size(declared->ignored);
@@ -116,7 +117,8 @@ static void say_ignored(const ManifestSource *declared) {
     if (count > 0) (void)printf("\n");
 }
 
-/* The connections that the addresses of the manifest are. `made`: those that were not there are added, names to types. */
+/* The connections that the addresses of the manifest are. `made`: those that were not there are
+ * added, names to types. */
 static int declare_connections(Apply *apply, const ApiClient *client, const ManifestSource *declared, json_t *made, Error *error) {
     size_t index;
     json_t *item;
@@ -138,9 +140,10 @@ static int declare_connections(Apply *apply, const ApiClient *client, const Mani
     return 0;
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
-/* The source was not applied: connections that were made for it go again. The gateway keeps those that something names by now. */
+/* The source was not applied: connections that were made for it go again. The gateway keeps those
+ * that something names by now. */
 static void withdraw_connections(const ApiClient *client, const json_t *made) {
     const char *name;
     json_t *type;

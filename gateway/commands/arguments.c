@@ -16,7 +16,7 @@
 
 static const CommandOption help_option = {.name = "help", .letter = 'h', .sentence = "Print this text."};
 
-/* ---- the options of a command -------------------------------------------------------------------------------------------------------- */
+/* ---- the options of a command ---------------------------------------------------------------- */
 
 /* The rows of the table, `more`, and help, with what getopt_long wants of them. */
 typedef struct Known {
@@ -70,7 +70,7 @@ static size_t place_of_letter(const Known *known, int letter) {
     return i;
 }
 
-/* ---- what is wrong ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is wrong --------------------------------------------------------------------------- */
 
 int arguments_wrong(const Command *command, const char *what, const char *argument) {
     char excerpt[TEXT_EXCERPT_SIZE];
@@ -108,7 +108,7 @@ static int check_complete(const Arguments *arguments) {
     return 0;
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 static void add_operand(Arguments *arguments, const char *operand) {
     array_extend(arguments->operands, arguments->operand_count);
@@ -199,7 +199,7 @@ bool arguments_flag(const Arguments *arguments, const char *name) {
     return last_of(arguments, name) != NULL;
 }
 
-/* ---- texts --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 void command_usage(const Command *command, Buffer *out) {
     buffer_append_text(out, command->name);
@@ -209,7 +209,8 @@ void command_usage(const Command *command, Buffer *out) {
     if (command->operands) buffer_printf(out, " %s", command->operands);
 }
 
-/* `indent` spaces, then the sentence on lines that end before HELP_LINE_MAX; the first line is at `column` already. */
+/* `indent` spaces, then the sentence on lines that end before HELP_LINE_MAX; the first line is at
+ * `column` already. */
 static void put_wrapped(Buffer *out, size_t column, size_t indent, const char *sentence) {
     if (column + 1 > indent) {
         buffer_append_byte(out, '\n');

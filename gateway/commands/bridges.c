@@ -91,7 +91,7 @@ static int post(const ApiClient *client, const Move *move, json_t **ret_answer, 
     return 0;
 }
 
-/* ---- seek ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- seek ------------------------------------------------------------------------------------ */
 
 static int seek(const ApiClient *client, void *context, Error *error) {
     const Move *move = context;
@@ -160,7 +160,7 @@ const Command command_seek = {
     .run = run_seek,
 };
 
-/* ---- skip ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- skip ------------------------------------------------------------------------------------ */
 
 static int skip(const ApiClient *client, void *context, Error *error) {
     const Move *move = context;

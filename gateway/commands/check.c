@@ -43,7 +43,7 @@ static void say(void *context, const char *text) {
     (void)fprintf(stderr, "%s\n", text);
 }
 
-/* ---- config files -------------------------------------------------------------------------------------------------------------------- */
+/* ---- config files ---------------------------------------------------------------------------- */
 
 /* A file that a connection names must be there, as the gateway would open it. */
 static void check_file(Check *check, const char *config, const YamlDocument *document, const Options *loaded, const Connection *connection,
@@ -97,14 +97,15 @@ static void check_config(Check *check, const char *file) {
     end_file(check, file, before);
 }
 
-/* ---- manifests ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- manifests ------------------------------------------------------------------------------- */
 
 static void examine(void *context, const Source *source, Sink *const *sinks, size_t count, ManifestPlace *place) {
     Check *check = context;
     examine_source(&check->examination, source, sinks, count, place);
 }
 
-/* The command asks no gateway: without a config file it does not know which connections there are. */
+/* The command asks no gateway: without a config file it does not know which connections there
+ * are. */
 static void say_needed(const char *file, const Manifest *manifest) {
     const char *name, *separator = "";
     json_t *value;

@@ -1,4 +1,5 @@
-/* The keys with which `sluice check` looks at masks: those of a config file, or without one such that each mask has its key. One thread. */
+/* The keys with which `sluice check` looks at masks: those of a config file, or without one such
+ * that each mask has its key. One thread. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* `sluice connections`: the destinations of a running gateway, and whether imports into them could work. */
+/* `sluice connections`: the destinations of a running gateway, and whether imports into them could
+ * work. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

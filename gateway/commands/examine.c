@@ -13,7 +13,7 @@
 #include "gateway/rows/map_events.h"
 #include "sinks/driver.h"
 
-/* ---- mapping ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- mapping --------------------------------------------------------------------------------- */
 
 static int compile(const Examination *examination, const Source *source, Sink *const *sinks, size_t count, Plan **ret_plan, Error *error) {
     const PlanMasks masks = {.keys = examination->keys->keys};
@@ -32,7 +32,8 @@ static int try_templates(const Examination *examination, const Source *source, S
     return r;
 }
 
-/* Each column by itself, so that each error has its place. Masks depend on the other columns, and are left to the whole. */
+/* Each column by itself, so that each error has its place. Masks depend on the other columns, and
+ * are left to the whole. */
 static bool examine_columns(const Examination *examination, const Source *source, const Sink *sink, size_t index, ManifestPlace *place) {
     Sink *alone = sink_copy(sink);
     const SinkTarget whole = alone->target;
@@ -86,7 +87,7 @@ static void examine_mappings(const Examination *examination, const Source *sourc
     plan_unref(plan);
 }
 
-/* ---- tables -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static const Connection *find_connection(const Examination *examination, const char *name) {
     const Connection *found = NULL;
@@ -118,7 +119,7 @@ static void examine_table(Examination *examination, const Source *source, const 
     examination->sinks[examination->sink_count++] = (ExaminedSink){.sink = sink_ref(sink), .source = text_copy(source->source_id)};
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 void examine_source(Examination *examination, const Source *source, Sink *const *sinks, size_t count, ManifestPlace *place) {
     check_masks_imagine(examination->keys, sinks, count);

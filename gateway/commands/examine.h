@@ -1,6 +1,6 @@
 /*
- * What `sluice check` finds in manifests that are valid by themselves, without a gateway: paths, templates, columns that do not go together, and
- * tables that two sinks have. One thread.
+ * What `sluice check` finds in manifests that are valid by themselves, without a gateway: paths,
+ * templates, columns that do not go together, and tables that two sinks have. One thread.
  */
 #pragma once
 

@@ -63,7 +63,8 @@ static int take_type(Samples *samples, const char *text, Error *error) {
     return r;
 }
 
-/* A sink that infers, and never gets a column: so each event says all its fields, with the types that their values have. */
+/* A sink that infers, and never gets a column: so each event says all its fields, with the types
+ * that their values have. */
 static int make_plan(const Arguments *arguments, Samples *samples, Error *error) {
     const char *depth = arguments_value(arguments, "depth");
     _cleanup_(json_drop) json_t *exclude = json_array();
@@ -107,7 +108,8 @@ static void note_all(Samples *samples, const Mapper *mapper) {
     for (size_t i = 0; i < count; i++) note(samples, &found[i]);
 }
 
-/* Each line by `plan`: that of the samples, or one that tries the given types, a sink for each. What cannot be mapped is said with its line. */
+/* Each line by `plan`: that of the samples, or one that tries the given types, a sink for each.
+ * What cannot be mapped is said with its line. */
 static int read_samples(const char *name, FILE *file, Samples *samples, const Plan *plan, Error *error) {
     size_t sinks = plan_sink_count(plan), room = 0, number = 0;
     bool tries = plan != samples->plan;
@@ -141,7 +143,7 @@ static int read_samples(const char *name, FILE *file, Samples *samples, const Pl
     return r;
 }
 
-/* ---- types that are given -------------------------------------------------------------------------------------------------------------- */
+/* ---- types that are given -------------------------------------------------------------------- */
 
 static SampleField *find_field(const Samples *samples, const char *path) {
     for (size_t i = 0; i < samples->count; i++)
@@ -203,7 +205,7 @@ static int keep_input(FILE **file, Buffer *content, Error *error) {
     return 0;
 }
 
-/* ---- what is printed ------------------------------------------------------------------------------------------------------------------ */
+/* ---- what is printed ------------------------------------------------------------------------- */
 
 typedef struct SampleNames {
     char (*names)[COLUMN_NAME_SIZE];

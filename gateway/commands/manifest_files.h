@@ -1,4 +1,5 @@
-/* The manifests that a command names: files, directories of them, the standard input. One thread. */
+/* The manifests that a command names: files, directories of them, the standard input. One
+ * thread. */
 #pragma once
 
 #include "config/manifest.h"
@@ -14,8 +15,10 @@ typedef struct ManifestFiles {
     size_t count;
 } ManifestFiles;
 
-/* Adds the files that `path` means: itself, or of a directory all that end in .yaml or .yml, by name; not those below. -ENOENT: there is none. */
+/* Adds the files that `path` means: itself, or of a directory all that end in .yaml or .yml, by
+ * name; not those below. -ENOENT: there is none. */
 int manifest_files_add(ManifestFiles *files, const char *path, Error *error);
-/* Loads one of them, as manifest_load with a reader. A source that an earlier file has is reported as well. */
+/* Loads one of them, as manifest_load with a reader. A source that an earlier file has is reported
+ * as well. */
 int manifest_files_load(ManifestFiles *files, size_t index, const ManifestReader *reader);
 void manifest_files_deinit(ManifestFiles *files);

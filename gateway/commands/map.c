@@ -33,7 +33,7 @@ typedef struct MapRequest {
     bool csv, encoded;
 } MapRequest;
 
-/* ---- arguments ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 static int add_header(const Command *command, MapRequest *request, const char *value) {
     const char *colon = strchr(value, ':');
@@ -83,7 +83,7 @@ static int parse(const Arguments *arguments, MapRequest *ret_request) {
     return 0;
 }
 
-/* ---- definitions --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- definitions ----------------------------------------------------------------------------- */
 
 typedef struct Targets {
     MapTarget *items;
@@ -211,9 +211,10 @@ static int targets_of_columns(const char *file, Targets *targets, Error *error) 
     return error_prefix(error, "%s", file);
 }
 
-/* ---- the command --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
-/* From standard input comes an event a line, unless what is said of it makes it the body of one request. */
+/* From standard input comes an event a line, unless what is said of it makes it the body of one
+ * request. */
 static bool are_lines(const MapRequest *request) {
     if (request->event || request->encoded) return false;
     if (request->content_type.size == 0) return true;

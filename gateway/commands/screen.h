@@ -1,4 +1,5 @@
-/* What `sluice status` and `sluice connections` print: texts of others, which must not move the cursor of a terminal. */
+/* What `sluice status` and `sluice connections` print: texts of others, which must not move the
+ * cursor of a terminal. */
 #pragma once
 
 #include <jansson.h>
@@ -9,5 +10,6 @@ void screen_print(const char *text);
 const char *screen_text(const json_t *object, const char *key);
 /* Indented, on lines of its own. */
 void screen_print_json(const json_t *value);
-/* "ok", "-" where nothing is imported, or what is wrong with the connection (an item of the API's list), on one line. */
+/* "ok", "-" where nothing is imported, or what is wrong with the connection (an item of the API's
+ * list), on one line. */
 void screen_connection_state(const json_t *connection);

@@ -1,4 +1,5 @@
-/* `sluice get`, `flush`, `pause` and `resume`: one request about a source, a sink or a connection of a running gateway, or a few of them. */
+/* `sluice get`, `flush`, `pause` and `resume`: one request about a source, a sink or a connection
+ * of a running gateway, or a few of them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static char *path_of(const Target *target, const char *rest) {
     return path;
 }
 
-/* ---- flush --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- flush ----------------------------------------------------------------------------------- */
 
 /* Flushes one sink and says how many rows came with it. */
 static int flush_sink(const ApiClient *client, const Target *sink, Error *error) {
@@ -79,7 +80,8 @@ static int flush_sink(const ApiClient *client, const Target *sink, Error *error)
     return 0;
 }
 
-/* Those of a source are flushed each, whatever becomes of the others: EXIT_RUNTIME when one failed. */
+/* Those of a source are flushed each, whatever becomes of the others: EXIT_RUNTIME when one
+ * failed. */
 static int flush(const ApiClient *client, void *context, Error *error) {
     const Target *target = context;
     if (target->sink) return flush_sink(client, target, error);
@@ -108,7 +110,7 @@ static int run_flush(const Arguments *arguments) {
     return code != 0 ? code : remote_run(arguments, flush, &target);
 }
 
-/* ---- get ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- get ------------------------------------------------------------------------------------- */
 
 static int get(const ApiClient *client, void *context, Error *error) {
     const Target *target = context;
@@ -122,7 +124,7 @@ static int get(const ApiClient *client, void *context, Error *error) {
     return 0;
 }
 
-/* ---- get -o yaml ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- get -o yaml ----------------------------------------------------------------------------- */
 
 static int get_settings(const ApiClient *client, const Target *target, json_t **ret_settings, Error *error) {
     _cleanup_free_ char *path = path_of(target, "/settings");
@@ -194,9 +196,10 @@ static int run_get(const Arguments *arguments) {
     return code != 0 ? code : remote_run(arguments, as_yaml ? get_manifest : get, &target);
 }
 
-/* ---- pause, resume ------------------------------------------------------------------------------------------------------------------- */
+/* ---- pause, resume --------------------------------------------------------------------------- */
 
-/* What still holds the imports of the resumed sink back, "source" or "connection"; "" when nothing does or it cannot be known. */
+/* What still holds the imports of the resumed sink back, "source" or "connection"; "" when nothing
+ * does or it cannot be known. */
 static void find_other_pause(const ApiClient *client, const Target *sink, char out[static 32]) {
     _cleanup_free_ char *path = path_of(sink, "/statistics/total");
     json_t *statistics = NULL;
@@ -237,7 +240,7 @@ static int run_pausing(const Arguments *arguments) {
     return remote_run(arguments, put_verb, &target);
 }
 
-/* ---- the tables ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the tables ------------------------------------------------------------------------------ */
 
 static const CommandOption remote_options[] = {REMOTE_OPTIONS, {0}};
 static const CommandOption get_options[] = {{.name = "output",

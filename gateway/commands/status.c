@@ -125,7 +125,7 @@ static void print_sources(const json_t *sources) {
     }
 }
 
-/* ---- sources that read a broker ---------------------------------------------------------------------------------------------------- */
+/* ---- sources that read a broker -------------------------------------------------------------- */
 
 static void print_bridge(const json_t *source, const json_t *bridge) {
     const json_t *lag = json_object_get(bridge, "lag"), *records = json_object_get(lag, "records"),
@@ -164,7 +164,7 @@ static void print_bridges(const json_t *sources) {
     }
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* The status, with all sources in it; without them while their statistics cannot be had. */
 static int get_all(const ApiClient *client, json_t **ret_status, Error *problem, Error *error) {

@@ -1,6 +1,7 @@
 /*
- * One request to the management API on its way from the admin loop to the control thread and back. The admin loop fills in what came, the
- * control thread what to answer; whoever has the message owns it.
+ * One request to the management API on its way from the admin loop to the control thread and back.
+ * The admin loop fills in what came, the control thread what to answer; whoever has the message
+ * owns it.
  */
 #pragma once
 

@@ -51,7 +51,7 @@ void changes_free(Control *control) {
     }
 }
 
-/* ---- ending ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- ending ---------------------------------------------------------------------------------- */
 
 static void finish(Control *control, Change *change, TaskStatus status, const char *text) {
     Change **at = &control->changes;
@@ -83,7 +83,7 @@ static void fail_change(Control *control, Change *change, const char *text) {
     finish(control, change, TASK_ERROR, whole);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* Where a change may go from where it is. */
 static const unsigned next_steps[] = {
@@ -108,7 +108,8 @@ static void go_to(Change *change, ChangeStep step) {
 
 static void start_define(Control *control, Change *change);
 
-/* The source as it is shown now is replaced by what the change wants, or by what the registry has. */
+/* The source as it is shown now is replaced by what the change wants, or by what the registry
+ * has. */
 static void show(Control *control, Change *change) {
     RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     check(known && change->outcome.shows);
@@ -367,7 +368,8 @@ static void copy_ended(Control *control, Change *change, const LoadJob *job) {
     start_copy(control, change);
 }
 
-/* The next table that is to be looked at, from change->at on; none: all of them can take the rows. */
+/* The next table that is to be looked at, from change->at on; none: all of them can take the
+ * rows. */
 static void start_prepare(Control *control, Change *change) {
     const ChangeOutcome *outcome = &change->outcome;
     while (change->at < outcome->sink_count && !outcome->of_sinks[change->at].prepares) change->at++;
@@ -522,7 +524,8 @@ void change_back(Control *control, PendingRequest *pending, Message *take_messag
         define_free(define);
     } else {
         check(take_message->kind == MESSAGE_CLOSE && change->step == CHANGE_CLOSING && change->at < change->outcome.sink_count);
-        /* The definition holds whatever the close says: rows of two mapping versions never share a file. */
+        /* The definition holds whatever the close says: rows of two mapping versions never share a
+         * file. */
         Close *close = (Close *)take_message;
         if (close->request.result < 0) log_failure(LOG_WARNING, "the open file of a changed sink is not closed yet", &close->request.error);
         free(close);

@@ -1,4 +1,5 @@
-/* Changes that are asked for: whether they may be, with what is there and on its way, and their tasks. */
+/* Changes that are asked for: whether they may be, with what is there and on its way, and their
+ * tasks. */
 #include <errno.h>
 #include <string.h>
 

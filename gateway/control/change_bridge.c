@@ -44,7 +44,7 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
                        bridge->connection, found->name, source->kind->name, type);
 }
 
-/* ---- runs of sources that end ------------------------------------------------------------------------------------------------------------- */
+/* ---- runs of sources that end ---------------------------------------------------------------- */
 
 bool bridge_is_finished(const Control *control, const Source *source) {
     BridgeStatus *status = source_ends(source) ? control_bridge_status(control, source) : NULL;

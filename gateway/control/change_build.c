@@ -54,7 +54,7 @@ SinkOutcome *outcome_add_sink(ChangeOutcome *outcome, Sink *take_sink) {
     return &outcome->of_sinks[outcome->sink_count++];
 }
 
-/* ---- conditions -------------------------------------------------------------------------------------------------------------------- */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure) {
     if (request->if_version == 0 || request->if_version == number) return 0;
@@ -155,7 +155,8 @@ static const Sink *becomes(const ChangeOutcome *outcome, const Sink *sink) {
     return sink;
 }
 
-/* Two sinks on one table would overwrite each other's keys, in an order that nobody chose. Looks at what is on its way, too. */
+/* Two sinks on one table would overwrite each other's keys, in an order that nobody chose. Looks at
+ * what is on its way, too. */
 int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure) {
     const char *taken_source = NULL;
     const Sink *taken_sink = NULL;
@@ -237,7 +238,8 @@ int failure_deleted_sink(Failure *failure, const char *source_id, const char *si
                        source_id, sink_id);
 }
 
-/* Its positions are removed now, or were: without them it would begin anew, into a table that has its rows. */
+/* Its positions are removed now, or were: without them it would begin anew, into a table that has
+ * its rows. */
 static int check_positions_kept(const Control *control, const Source *source, const Sink *sink, Failure *failure) {
     if (!source_keeps_positions(source) || !over_age(control, sink->deleted, sink->deleted_running)) return 0;
     return failure_set(failure, 404, "sinkNotFound",
@@ -245,7 +247,7 @@ static int check_positions_kept(const Control *control, const Source *source, co
                        source->source_id);
 }
 
-/* ---- sources ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static int create_source(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
     if (source_from_request(request->body, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
@@ -294,14 +296,15 @@ static bool shown_alike(json_t *take_a, json_t *take_b) {
     return alike;
 }
 
-/* ---- what is said of the rows that wait when something ends ------------------------------------------------------------------------- */
+/* ---- what is said of the rows that wait when something ends ---------------------------------- */
 
 void outcome_set_done(ChangeOutcome *outcome, Buffer *text) {
     check(!outcome->text);
     outcome->done = outcome->text = buffer_take(text);
 }
 
-/* Each pause that holds the sink back once its definitions are these: none is ended but by its own resume, or the deletion of what it is of. */
+/* Each pause that holds the sink back once its definitions are these: none is ended but by its own
+ * resume, or the deletion of what it is of. */
 static void say_sink_waits(const Control *control, const Source *source, const Sink *sink, Buffer *text) {
     const char *connection = sink->target.connection;
     const bool paused[] = {sink->paused.at != 0, source->paused.at != 0, pauses_find(&control->pauses, connection) != NULL};
@@ -456,7 +459,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
     return 0;
 }
 
-/* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sinks ----------------------------------------------------------------------------------- */
 
 int change_check_inference(const Sink *sink, Failure *failure) {
     if (!sink->target.infer) return 0;
@@ -600,7 +603,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
     return 0;
 }
 
-/* ---- all --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static int build(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
     if (request->kind == CHANGE_MANIFEST) return change_build_manifest(control, request, outcome, failure);

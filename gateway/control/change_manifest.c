@@ -1,4 +1,5 @@
-/* What a manifest makes of a source: the source, its sinks and their settings at once. What the manifest does not name stays as it is. */
+/* What a manifest makes of a source: the source, its sinks and their settings at once. What the
+ * manifest does not name stays as it is. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ static int apply_settings(Settings *settings, const json_t *items, Failure *fail
     return settings_apply(settings, items, &failure->error) < 0 ? failure_bad_request(failure) : 0;
 }
 
-/* ---- the source -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the source ------------------------------------------------------------------------------ */
 
 static int new_source(ManifestBuild *build) {
     ChangeOutcome *outcome = build->outcome;
@@ -88,7 +89,7 @@ static int known_source(ManifestBuild *build) {
     return 0;
 }
 
-/* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sinks ----------------------------------------------------------------------------------- */
 
 static int new_sink(ManifestBuild *build, size_t index) {
     const Source *source = build->outcome->source;
@@ -148,7 +149,8 @@ static bool is_declared(const ManifestBuild *build, const Sink *sink) {
     return false;
 }
 
-/* They end with the same snapshot in which the others begin: no event finds a source without sinks. */
+/* They end with the same snapshot in which the others begin: no event finds a source without
+ * sinks. */
 static void prune(ManifestBuild *build) {
     const Control *control = build->control;
     for (size_t i = 0; i < build->known->sink_count; i++) {

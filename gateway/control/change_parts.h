@@ -43,8 +43,8 @@ typedef enum ChangeStep {
     CHANGE_CLOSING,
 } ChangeStep;
 
-/* A connection that could not be reached. Changes that were asked before that was known share the failure: else each would wait for its own, one
- * after the other. */
+/* A connection that could not be reached. Changes that were asked before that was known share the
+ * failure: else each would wait for its own, one after the other. */
 struct Unreachable {
     Unreachable *next;
     char *connection;
@@ -78,7 +78,8 @@ void outcome_set_done(ChangeOutcome *outcome, Buffer *text);
 int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *ret_outcome, Failure *failure);
 /* As above, of CHANGE_MANIFEST; `outcome` is empty, and filled as far as it went when it fails. */
 int change_build_manifest(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure);
-/* Does what is on its way already speak against it? 0, or -1 and why not. Not of a change that is on its way itself. */
+/* Does what is on its way already speak against it? 0, or -1 and why not. Not of a change that is
+ * on its way itself. */
 int change_check_pending(const Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, Failure *failure);
 /* Will there be one source more? */
 bool change_adds_source(const Control *control, const ChangeOutcome *outcome);
@@ -105,7 +106,8 @@ int change_check_inference(const Sink *sink, Failure *failure);
 int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure);
 /* Do two sinks import into one table, as far as the config file says? */
 bool change_same_table(const Control *control, const Sink *a, const Sink *b);
-/* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as that. */
+/* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as
+ * that. */
 int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure);
 /* Can what it reads, and its sinks, be of the source as it will be? */
 int change_check_source(const Control *control, const RegistrySource *known, const Source *now, Failure *failure);
@@ -114,7 +116,8 @@ int change_check_source_limit(const Control *control, Failure *failure);
 bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);
 
 /* ---- of inference.c ---- */
-/* Fields of a sink were found, or types of their values that no column of theirs takes; without names, copied. */
+/* Fields of a sink were found, or types of their values that no column of theirs takes; without
+ * names, copied. */
 void inference_discovered(Control *control, uint32_t sink, const InferredColumn *columns, size_t count);
 /* Somebody has changed the sink: fields that got no column are asked for again. */
 void inference_redefined(Control *control, uint32_t sink);
@@ -124,8 +127,10 @@ Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count);
 /* ---- of change_bridge.c: sources that read a broker; of all others they do and say nothing ---- */
 /* Is its connection there, and can it be read? */
 int bridge_check_source(const Control *control, const Source *source, Failure *failure);
-/* What a change of the source means for what it has read: appends a sentence, with a space before it when something stands there. */
-/* What a connection of that name is, or would be for the preview that is built; NULL: there is none. */
+/* What a change of the source means for what it has read: appends a sentence, with a space before
+ * it when something stands there. */
+/* What a connection of that name is, or would be for the preview that is built; NULL: there is
+ * none. */
 const ConnectionType *change_connection_type(const Control *control, const char *name);
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
 /* Has the present run of a source that ends come to its end? */
@@ -136,9 +141,11 @@ bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure);
 /* Can the tables of the source be replaced, or not, as its sinks say? `known` NULL: it is new. */
 int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *outcome, Failure *failure);
-/* Number of the present run of a source whose tables are replaced, behind the group of its positions; of others the group alone. free(). */
+/* Number of the present run of a source whose tables are replaced, behind the group of its
+ * positions; of others the group alone. free(). */
 char *bridge_group(const Control *control, const Source *source, const SinkTarget *target);
-/* When another run of the source begins, at the earliest: behind one that has taken a table of it. Wall; 0: whenever. */
+/* When another run of the source begins, at the earliest: behind one that has taken a table of it.
+ * Wall; 0: whenever. */
 usec_t bridge_run_behind(const Control *control, const Source *source);
 /* A sink comes to a source, or gets another target: notes what says where it begins to read. */
 void bridge_note_new(const Control *control, const RegistrySource *known, Sink *sink);

@@ -1,6 +1,7 @@
 /*
- * What the changes on their way will have made of the names when they are done, as far as one can tell now. A change that asks for what will not be
- * there any more, or for a name that will be taken, is refused at once; behind the others it could only fail.
+ * What the changes on their way will have made of the names when they are done, as far as one can
+ * tell now. A change that asks for what will not be there any more, or for a name that will be
+ * taken, is refused at once; behind the others it could only fail.
  */
 #include <string.h>
 
@@ -39,7 +40,7 @@ static PendingState pending_sink(const Control *control, const char *source_id, 
     return state;
 }
 
-/* ---- limits -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 bool change_adds_source(const Control *control, const ChangeOutcome *outcome) {
     if (!outcome->source || outcome->source->deleted != 0) return false;
@@ -91,7 +92,7 @@ static int check_room(const Control *control, const ChangeRequest *request, cons
                        SINKS_A_SOURCE_MAX);
 }
 
-/* ---- names --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static int refuse_deleted_source(const char *source_id, Failure *failure) {
     return failure_set(failure, 404, "sourceNotFound", "Source \"%.60s\" is being deleted.", source_id);

@@ -1,4 +1,5 @@
-/* Connections that come and go through the management API: kept in the data directory, known to all threads at once. */
+/* Connections that come and go through the management API: kept in the data directory, known to all
+ * threads at once. */
 #include <string.h>
 
 #include "base/cleanup.h"

@@ -20,7 +20,7 @@
 #define LATE_INTERVAL (200 * USEC_MS)
 #define PARKED_MAX 64 /* each holds a body of up to 8 MB */
 
-/* ---- start ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static void wake(void *context) {
     const Control *control = context;
@@ -78,8 +78,8 @@ void control_connect(Control *control, const ControlPeers *peers) {
     control->view.connected = true;
 }
 
-/* The first token. Its file is written before the catalog knows it: a crash between leaves a file that the next start replaces, and never a
- * catalog with a token that nobody has. */
+/* The first token. Its file is written before the catalog knows it: a crash between leaves a file
+ * that the next start replaces, and never a catalog with a token that nobody has. */
 static int make_first_token(Control *control, Define *define, Error *error) {
     if (control->tokens.count > 0) return 0;
     char text[TOKEN_CHARACTERS + 2];
@@ -161,7 +161,7 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
     return 0;
 }
 
-/* ---- pending_requests and snapshots --------------------------------------------------------------------------------------------------------- */
+/* ---- pending_requests and snapshots ---------------------------------------------------------- */
 
 void pending_request_begin(Control *control, PendingRequest *pending) {
     check_on_thread(&control->owner);
@@ -269,7 +269,7 @@ static void snapshot_gone(Control *control, SnapshotGone *take_message) {
     unreachable();
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 typedef struct Storing {
     PendingRequest pending; /* first */
@@ -327,7 +327,7 @@ int control_show_task(Control *control, const char *task_id, const char *source_
     return 0;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /* Frees a message that nobody waits for any more. */
 static void drop_message(Message *message) {
@@ -378,7 +378,7 @@ static void dispatch(Control *control, Message *message, bool *fence) {
     }
 }
 
-/* ---- calls that wait for verdicts on templates ---------------------------------------------------------------------------------------- */
+/* ---- calls that wait for verdicts on templates ----------------------------------------------- */
 
 struct ParkedCall {
     PendingRequest pending; /* first */
@@ -435,7 +435,7 @@ static void answer_parked(Control *control) {
         if (parked->pending.call) control->options.route(control, steal(parked->pending.call));
 }
 
-/* ---- turns ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- turns ----------------------------------------------------------------------------------- */
 
 bool control_is_stalled(const Control *control) {
     return usage_is_stalled(control->options.usage, control->options.clock->boot(control->options.clock));
@@ -492,7 +492,7 @@ usec_t control_turn(Control *control) {
     return next < until_expiry ? next : until_expiry;
 }
 
-/* ---- running ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 void control_setup_log(const Options *options) {
     static const char *const levels[] = {"debug", "info", "warning", "error"}; /* as LogLevel */

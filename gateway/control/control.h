@@ -1,7 +1,8 @@
 /*
- * Control: the main thread. Owns the definitions (registry.h), the tasks of the management API (tasks.h) and the snapshots; takes signals.
- * It never blocks on a destination or a process: whatever waits (a table check, a commit, the check of a template, the fence of a changed plan) is a
- * message that comes back.
+ * Control: the main thread. Owns the definitions (registry.h), the tasks of the management API
+ * (tasks.h) and the snapshots; takes signals. It never blocks on a destination or a process:
+ * whatever waits (a table check, a commit, the check of a template, the fence of a changed plan) is
+ * a message that comes back.
  */
 #pragma once
 
@@ -31,16 +32,19 @@ typedef struct ControlOptions {
     const char *config_file; /* NULL: none; read again on SIGHUP */
     char *const *arguments;  /* as given to options_load, for the reload */
     Usage *usage;
-    /* Answers a call to the management API, now or later: the room above, gateway/api. Control thread. */
+    /* Answers a call to the management API, now or later: the room above, gateway/api. Control
+     * thread. */
     void (*route)(Control *control, ApiCall *take_call);
-    /* Without a thread of the writer: called while control_begin waits for it, so that somebody steps it (simulation). NULL: it has one. */
+    /* Without a thread of the writer: called while control_begin waits for it, so that somebody
+     * steps it (simulation). NULL: it has one. */
     void (*dispatch)(void *context);
     void *dispatch_context;
 } ControlOptions;
 
 #define TOKEN_FILE "admin.token" /* in the data directory */
 
-/* Loads the definitions and tokens from the catalog. The first start makes an admin token and writes it to admin.token (0600). */
+/* Loads the definitions and tokens from the catalog. The first start makes an admin token and
+ * writes it to admin.token (0600). */
 int control_new(const ControlOptions *options, Control **ret_control, Error *error);
 /* Wakes an eventfd that control_run polls. */
 Mailbox *control_mailbox(Control *control);
@@ -55,7 +59,8 @@ typedef struct ControlPeers {
     const char *intake_url;       /* "http://127.0.0.1:7000": for http.url when public-url is not set */
 } ControlPeers;
 
-/* Tells the writer of every sink and waits for its answer (it runs already); makes the first snapshot. Before the loops start. */
+/* Tells the writer of every sink and waits for its answer (it runs already); makes the first
+ * snapshot. Before the loops start. */
 int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error *error);
 void control_connect(Control *control, const ControlPeers *peers);
 
@@ -63,10 +68,12 @@ void control_connect(Control *control, const ControlPeers *peers);
 void control_setup_log(const Options *options);
 
 typedef enum ControlEnd { CONTROL_TERMINATED, CONTROL_BROKEN } ControlEnd;
-/* Runs until SIGTERM or SIGINT (blocked in all threads; taken by signalfd) or MESSAGE_BROKEN. SIGHUP reloads the options. */
+/* Runs until SIGTERM or SIGINT (blocked in all threads; taken by signalfd) or MESSAGE_BROKEN.
+ * SIGHUP reloads the options. */
 ControlEnd control_run(Control *control);
-/* After control_run: ends all sources (SourceRunner.drain), or waits for the writer, which has its MESSAGE_DRAIN; works messages off until they have
- * told that they are drained, or until the deadline (boot time). true: they are. Sources at most once. */
+/* After control_run: ends all sources (SourceRunner.drain), or waits for the writer, which has its
+ * MESSAGE_DRAIN; works messages off until they have told that they are drained, or until the
+ * deadline (boot time). true: they are. Sources at most once. */
 bool control_drain_sources(Control *control, usec_t until, usec_t deadline);
 bool control_drain_writer(Control *control, usec_t deadline);
 void control_free(Control *control); /* NULL-safe */

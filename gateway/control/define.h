@@ -1,4 +1,5 @@
-/* Making a Define (messages.h): the catalog changes and sink orders of one transaction of the writer. Control thread. */
+/* Making a Define (messages.h): the catalog changes and sink orders of one transaction of the
+ * writer. Control thread. */
 #pragma once
 
 #include <jansson.h>
@@ -11,7 +12,8 @@ void define_free(Define *define);
 /* Copies key and document. */
 void define_put(Define *define, Collection collection, Span key, const json_t *document);
 void define_remove(Define *define, Collection collection, Span key);
-/* Takes references. The returned order is valid until the next one; its flags are the caller's to set. */
+/* Takes references. The returned order is valid until the next one; its flags are the caller's to
+ * set. */
 SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, SinkGate *gate);
 /* The writer forgets the sink of that number, which has nothing that waits. */
 void define_erase_sink(Define *define, uint32_t sink);

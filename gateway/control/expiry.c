@@ -73,7 +73,7 @@ static bool is_idle(const Expiry *expiry, const Sink *sink) {
     return statistics->local.rows == 0 && statistics->staging.rows == 0;
 }
 
-/* ---- positions at destinations: a deleted sink of a bridge keeps them until it goes ---------------------------------------------------------- */
+/* ---- positions at destinations: a deleted sink of a bridge keeps them until it goes ---------- */
 
 /* Of a connection that is not in the config file any more the names are compared. */
 static bool same_positions(const Control *control, const Sink *a, const Sink *b) {

@@ -1,6 +1,7 @@
 /*
- * Columns of fields that were found. What loops and bridges say is gathered for a moment, gets its names at the destination, and becomes a
- * change of the sink as any other. A destination that is down is asked again; until then the fields go to _rest.
+ * Columns of fields that were found. What loops and bridges say is gathered for a moment, gets its
+ * names at the destination, and becomes a change of the sink as any other. A destination that is
+ * down is asked again; until then the fields go to _rest.
  *
  *   discovered -> gathers -> a loader names the columns -> CHANGE_INFER -> gathers ...
  */
@@ -23,7 +24,8 @@
 #define CHANGES_WITHIN (60 * USEC_SECOND)
 #define RETRY_FIRST USEC_SECOND
 #define RETRY_LONGEST (60 * USEC_SECOND)
-/* A sink has as many columns at most; more variants of them than that are somebody's game, and come again. */
+/* A sink has as many columns at most; more variants of them than that are somebody's game, and come
+ * again. */
 #define FOUND_MAX ((size_t)4 * COLUMNS_INFERRED_MAX)
 
 /* A sink that has fields without columns. It stays for the limit of changes when it has none. */
@@ -86,7 +88,7 @@ static const RegistrySink *find_sink(const Control *control, uint32_t number, co
     return NULL;
 }
 
-/* ---- gathering ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 static void gather(Inferring *inferring, const InferredColumn *column) {
     for (size_t i = 0; i < inferring->count; i++) {
@@ -158,7 +160,7 @@ json_t *control_nameless_json(const Control *control, const Sink *sink) {
     return nameless_json(inferring ? &inferring->nameless : &none);
 }
 
-/* ---- asking for names ---------------------------------------------------------------------------------------------------------------- */
+/* ---- asking for names ------------------------------------------------------------------------ */
 
 static bool has_column(const SinkTarget *target, const InferredColumn *column) {
     return inference_has_column(target, column->path, column->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED, column->type);
@@ -171,7 +173,8 @@ static void say_full(Inferring *inferring, const Sink *sink) {
                 sink->target.infer->max_columns);
 }
 
-/* A field gets no column, and is not asked for again soon. Many fields can find no room: one of them is in the log. */
+/* A field gets no column, and is not asked for again soon. Many fields can find no room: one of
+ * them is in the log. */
 static void leave_nameless(const Control *control, Inferring *inferring, const Sink *sink, const InferredColumn *column, NamelessWhy why) {
     if (!nameless_add(&inferring->nameless, column, why, boot_now(control))) return;
     if (why == NAMELESS_NO_ROOM && inferring->said_no_room) return;
@@ -181,7 +184,8 @@ static void leave_nameless(const Control *control, Inferring *inferring, const S
                 nameless_words(why));
 }
 
-/* An object at its place has columns of what is in it; anything else there stays in _rest: a column would be refused, and others with it. */
+/* An object at its place has columns of what is in it; anything else there stays in _rest: a column
+ * would be refused, and others with it. */
 static bool holds_masked(const RegistrySource *source, const char *field) {
     if (source->source->body_policy != BODY_POLICY_DROP) return false;
     for (size_t i = 0; i < source->sink_count; i++)
@@ -189,7 +193,8 @@ static bool holds_masked(const RegistrySource *source, const char *field) {
     return false;
 }
 
-/* What the sink has no columns for yet, as many as it may get; fields before variants, whose names follow from theirs. */
+/* What the sink has no columns for yet, as many as it may get; fields before variants, whose names
+ * follow from theirs. */
 static void take_wanted(const Control *control, Inferring *inferring, const RegistrySource *source, const Sink *sink, LoadJob *job) {
     size_t room = inference_room(&sink->target);
     job->wanted = calloc(inferring->count + 1, sizeof *job->wanted);
@@ -249,7 +254,7 @@ static void look(Control *control, PendingRequest *pending) {
     control_ask_loaders(control, pending, job);
 }
 
-/* ---- the change ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the change ------------------------------------------------------------------------------ */
 
 /* What inference_change reads. */
 static json_t *body_of(const LoadJob *job) {

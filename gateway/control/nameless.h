@@ -1,6 +1,7 @@
 /*
- * Fields of a sink that get no column: the destination was asked, and had no name or no place for them. They stay in _rest, and the
- * destination is not asked again before NAMELESS_FOR, or before somebody changes the sink. Control thread.
+ * Fields of a sink that get no column: the destination was asked, and had no name or no place for
+ * them. They stay in _rest, and the destination is not asked again before NAMELESS_FOR, or before
+ * somebody changes the sink. Control thread.
  *
  * Bounded: at most NAMELESS_MAX; what comes then takes the place of the oldest one.
  */
@@ -43,11 +44,13 @@ typedef struct Nameless {
 void nameless_deinit(Nameless *nameless); /* and none is left */
 /* Is it known that the field gets no column now? */
 bool nameless_has(const Nameless *nameless, const InferredColumn *column, usec_t now);
-/* The destination gave it none. true: that is news; false: it is as it was when it was asked for before. */
+/* The destination gave it none. true: that is news; false: it is as it was when it was asked for
+ * before. */
 bool nameless_add(Nameless *nameless, const InferredColumn *column, NamelessWhy why, usec_t now);
 /* It has a column now. */
 void nameless_remove(Nameless *nameless, const InferredColumn *column);
 /* Words for a log line, behind "field "a" gets no column: ". */
 const char *nameless_words(NamelessWhy why);
-/* {"count":2,"first":[{"path":"a","why":"noRoom"},{"path":"b","variant":"text","why":"taken"}]}: at most NAMELESS_SHOWN of them. */
+/* {"count":2,"first":[{"path":"a","why":"noRoom"},{"path":"b","variant":"text","why":"taken"}]}: at
+ * most NAMELESS_SHOWN of them. */
 json_t *nameless_json(const Nameless *nameless);

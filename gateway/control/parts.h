@@ -1,5 +1,6 @@
 /*
- * The inside of the control thread, shared by this folder's files. Everything here belongs to the control thread.
+ * The inside of the control thread, shared by this folder's files. Everything here belongs to the
+ * control thread.
  *
  *   control.c          the loop, messages, start and end
  *   change_ask.c       a definition change is asked for: may it be?
@@ -62,17 +63,19 @@ struct Control {
 };
 
 void pending_request_begin(Control *control, PendingRequest *pending); /* `back` and `drop` are set */
-/* The call comes again when there are verdicts on the texts of the check, or its time is over. 0, or -1: too many wait for that already; the check
- * is freed, the call still the caller's. */
+/* The call comes again when there are verdicts on the texts of the check, or its time is over. 0,
+ * or -1: too many wait for that already; the check is freed, the call still the caller's. */
 int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure);
 
 /* Makes a new generation of what the registry shows and tells every loop. */
 void control_publish(Control *control);
 /* Does nobody hold anything older than `generation`? */
 bool control_fenced(const Control *control, uint64_t generation);
-/* Works off what waits in the mailbox, timers too; returns how long nothing will happen by itself. */
+/* Works off what waits in the mailbox, timers too; returns how long nothing will happen by
+ * itself. */
 usec_t control_turn(Control *control);
-/* Stores a task that may take long: after a restart it is then known, and shown as failed. Before the message that may store its end. */
+/* Stores a task that may take long: after a restart it is then known, and shown as failed. Before
+ * the message that may store its end. */
 void control_note_task(Control *control, const Task *task);
 /* Stores an ended task; memory lets go of it when it is stored. */
 void control_store_task(Control *control, Task *task);

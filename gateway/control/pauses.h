@@ -1,6 +1,7 @@
 /*
- * Connections whose imports are held back by an admin, as the catalog has them: by name, also of one that the config file no longer names.
- * (A pause of a source or a sink is part of its definition.) Control thread.
+ * Connections whose imports are held back by an admin, as the catalog has them: by name, also of
+ * one that the config file no longer names. (A pause of a source or a sink is part of its
+ * definition.) Control thread.
  */
 #pragma once
 
@@ -33,6 +34,6 @@ void pauses_store(Define *define, const char *connection, const Pause *pause);
 /* What the writer must know when it starts. */
 void pauses_order_all(const Pauses *pauses, Define *define);
 
-/* What holds back the imports of a sink: the sink, else its source, else its connection. NULL: nothing. `ret_what`: "sink", "source" or
- * "connection" (static text). */
+/* What holds back the imports of a sink: the sink, else its source, else its connection. NULL:
+ * nothing. `ret_what`: "sink", "source" or "connection" (static text). */
 const Pause *pauses_of_sink(const Pauses *pauses, const Source *source, const Sink *sink, const char **ret_what);

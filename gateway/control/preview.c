@@ -1,6 +1,7 @@
 /*
- * What a manifest would do, without doing it: the outcome as it would be built now, and what each table of its sinks looks like at its
- * destination, also of those that would not change. Nothing is queued behind other changes, and nothing is stored.
+ * What a manifest would do, without doing it: the outcome as it would be built now, and what each
+ * table of its sinks looks like at its destination, also of those that would not change. Nothing is
+ * queued behind other changes, and nothing is stored.
  */
 
 #include <stdlib.h>

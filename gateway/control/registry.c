@@ -16,7 +16,7 @@
 
 #define NUMBERS_KEY CATALOG_NUMBERS
 
-/* ---- arrays in order of ids ---------------------------------------------------------------------------------------------------------- */
+/* ---- arrays in order of ids ------------------------------------------------------------------ */
 
 static size_t find_source(const Registry *registry, const char *id) {
     size_t low = 0, high = registry->count;
@@ -155,7 +155,7 @@ void registry_deinit(Registry *registry) {
     *registry = (Registry){0};
 }
 
-/* ---- from the catalog ---------------------------------------------------------------------------------------------------------------- */
+/* ---- from the catalog ------------------------------------------------------------------------ */
 
 typedef struct Loading {
     Registry *registry;
@@ -273,7 +273,7 @@ int registry_load(Registry *registry, Environment *environment, Error *error) {
     return r;
 }
 
-/* ---- what the loops run -------------------------------------------------------------------------------------------------------------- */
+/* ---- what the loops run ---------------------------------------------------------------------- */
 
 typedef struct Choice {
     Sink *sinks[SINKS_A_SOURCE_MAX + 1]; /* in order of numbers: stable rows whatever the names */
@@ -391,7 +391,7 @@ Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailb
     return snapshot_new(generation, shown, count, gone);
 }
 
-/* ---- to the catalog ------------------------------------------------------------------------------------------------------------------ */
+/* ---- to the catalog -------------------------------------------------------------------------- */
 
 static void store_numbers(const Registry *registry, Define *define) {
     json_t *numbers = json_pack("{s:I, s:I}", "source", (json_int_t)registry->next_source, "sink", (json_int_t)registry->next_sink);
@@ -436,8 +436,9 @@ void registry_store_source(const Registry *registry, Define *define, const Sourc
     store_numbers(registry, define);
 }
 
-/* The columns that were inferred are in the newest version only: each version has those of the one before it, and with long paths they
- * are megabytes. What a version was made for, what people declared, is in all. */
+/* The columns that were inferred are in the newest version only: each version has those of the one
+ * before it, and with long paths they are megabytes. What a version was made for, what people
+ * declared, is in all. */
 static void shorten_version(const Registry *registry, Define *define, const Source *source, const Sink *sink) {
     const RegistrySource *known = registry_find(registry, source->source_id);
     const RegistrySink *entry = known ? registry_find_sink(known, sink->sink_id) : NULL;

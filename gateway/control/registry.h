@@ -1,7 +1,8 @@
 /*
- * The registry: all definitions in memory, as the catalog has them, deleted ones (kept for 7 days) too. The control thread is the only one
- * that gives numbers; the counters are stored with each definition that took one, so that no number is given twice.
- * What is here is committed: a change puts its result here when the writer has stored it. Control thread.
+ * The registry: all definitions in memory, as the catalog has them, deleted ones (kept for 7 days)
+ * too. The control thread is the only one that gives numbers; the counters are stored with each
+ * definition that took one, so that no number is given twice. What is here is committed: a change
+ * puts its result here when the writer has stored it. Control thread.
  */
 #pragma once
 
@@ -39,7 +40,8 @@ typedef struct Registry {
     Files *files;                    /* of the data directory, whose own key is made when a mask needs one; NULL: it has none */
 } Registry;
 
-/* Everything from the catalog, with nothing shown yet. -EBADMSG names the record that cannot be read. */
+/* Everything from the catalog, with nothing shown yet. -EBADMSG names the record that cannot be
+ * read. */
 int registry_load(Registry *registry, Environment *environment, Error *error);
 void registry_deinit(Registry *registry);
 
@@ -59,11 +61,13 @@ RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGat
 void registry_remove(Registry *registry, RegistrySource *source);
 void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
 
-/* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of those with their ids (the others as they are).
- * `gates`: by index, those of new sinks. *ret_shown is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
+/* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of
+ * those with their ids (the others as they are). `gates`: by index, those of new sinks. *ret_shown
+ * is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
 int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
                      SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error);
-/* A plan of all sinks of the source that are not deleted, also of those that are disabled; *ret_plan is NULL when there is none. For dry runs. */
+/* A plan of all sinks of the source that are not deleted, also of those that are disabled;
+ * *ret_plan is NULL when there is none. For dry runs. */
 int registry_compile_all(const Registry *registry, const RegistrySource *source, Plan **ret_plan, Error *error);
 /* All that is shown. */
 Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailbox *gone);

@@ -1,6 +1,7 @@
 /*
- * What a handler of the management API sees of control: what there is (ControlView), what it can have done, and how it asks the threads behind
- * control. Nothing else of this folder is for gateway/api (tests/unit/test-includes.py). Control thread.
+ * What a handler of the management API sees of control: what there is (ControlView), what it can
+ * have done, and how it asks the threads behind control. Nothing else of this folder is for
+ * gateway/api (tests/unit/test-includes.py). Control thread.
  */
 #pragma once
 
@@ -21,7 +22,7 @@
 
 typedef struct Control Control;
 
-/* ---- what there is ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what there is --------------------------------------------------------------------------- */
 
 /* All borrowed; what it points to changes from turn to turn. */
 typedef struct ControlView {
@@ -43,7 +44,7 @@ bool control_is_stalled(const Control *control);
 /* Whose token is it? NULL: nobody's. */
 const Token *control_find_token(const Control *control, Span text);
 
-/* ---- what can be done ---------------------------------------------------------------------------------------------------------------- */
+/* ---- what can be done ------------------------------------------------------------------------ */
 
 typedef enum ChangeKind {
     CHANGE_CREATE,
@@ -82,8 +83,9 @@ typedef struct Failure {
 } Failure;
 
 /*
- * Each of these takes the call and answers it, now or later, and returns 0; or it returns -1 and why not, and the call is still the caller's. A
- * call whose new templates have to be checked first is routed again when that is done.
+ * Each of these takes the call and answers it, now or later, and returns 0; or it returns -1 and
+ * why not, and the call is still the caller's. A call whose new templates have to be checked first
+ * is routed again when that is done.
  */
 
 /* With the change's task. */
@@ -94,7 +96,8 @@ int control_preview(Control *control, const ChangeRequest *request, ApiCall *cal
 int control_flush(Control *control, const RegistrySource *source, const RegistrySink *sink, ApiCall *call, Failure *failure);
 /* With the task of that id; `source_id`: only of that source, NULL: of any. */
 int control_show_task(Control *control, const char *task_id, const char *source_id, ApiCall *call, Failure *failure);
-/* Holds back the imports of a connection (`pauses`) or lets them go on. When that is stored, `answer` takes the call. */
+/* Holds back the imports of a connection (`pauses`) or lets them go on. When that is stored,
+ * `answer` takes the call. */
 int control_pause_connection(Control *control, const char *connection, bool pauses, const char *by, ApiCall *call,
                              void (*answer)(const Control *control, ApiCall *take_call, const char *connection), Failure *failure);
 
@@ -111,10 +114,10 @@ int control_declare_connection(Control *control, const char *name, const json_t 
 /* Removes a declared connection that no source and no sink names. The same. */
 int control_withdraw_connection(Control *control, const char *name, const char *by, Failure *failure);
 
-/* ---- asking other threads ------------------------------------------------------------------------------------------------------------ */
+/* ---- asking other threads -------------------------------------------------------------------- */
 
-/* Who asked the writer, a loader or the templates, and goes on when the message is back. One message at a time. It is the first member of a
- * structure in memory of its own. */
+/* Who asked the writer, a loader or the templates, and goes on when the message is back. One
+ * message at a time. It is the first member of a structure in memory of its own. */
 typedef struct PendingRequest PendingRequest;
 struct PendingRequest {
     PendingRequest *next, **link; /* of all that are on their way; `link` NULL: it is not */
@@ -122,9 +125,11 @@ struct PendingRequest {
                  Message *take_message);   /* the message is back: asks again, or ends the pending */
     void (*drop)(PendingRequest *pending); /* frees what the structure owns; NULL: nothing but the call */
     ApiCall *call;                         /* owned: to be answered when it ends; NULL: none, or it is answered */
-    /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the pending. May be NULL. */
+    /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers
+     * the call and keeps the pending. May be NULL. */
     void (*late)(Control *control, PendingRequest *pending);
-    /* The message is not back at that time (boot; 0: it may take as long as it likes): called once; answers the call and keeps the pending. */
+    /* The message is not back at that time (boot; 0: it may take as long as it likes): called once;
+     * answers the call and keeps the pending. */
     usec_t due;
     void (*overdue)(Control *control, PendingRequest *pending);
 };
@@ -133,12 +138,14 @@ struct PendingRequest {
 void control_ask_writer(Control *control, PendingRequest *pending, Request *take_request);
 void control_ask_loaders(Control *control, PendingRequest *pending, LoadJob *take_job);
 void control_ask_templates(Control *control, PendingRequest *pending, TemplateBatch *take_batch);
-/* Of who reads the broker of a source. false: nobody does (it is disabled, has just been made, or the gateway ends); the request is the caller's
- * still, and the pending is not on its way. */
+/* Of who reads the broker of a source. false: nobody does (it is disabled, has just been made, or
+ * the gateway ends); the request is the caller's still, and the pending is not on its way. */
 bool control_ask_bridge(Control *control, PendingRequest *pending, const Source *source, Request *take_request);
-/* How it is: a reference on its last status (flow/bridge_status.h); NULL: nobody reads the broker, or nothing was said yet. */
+/* How it is: a reference on its last status (flow/bridge_status.h); NULL: nobody reads the broker,
+ * or nothing was said yet. */
 BridgeStatus *control_bridge_status(const Control *control, const Source *source);
-/* What stands in the sink's statistics of fields that get no column (nameless.h); NULL: it infers none. */
+/* What stands in the sink's statistics of fields that get no column (nameless.h); NULL: it infers
+ * none. */
 json_t *control_nameless_json(const Control *control, const Sink *sink);
 /* All-zero but for what is given, and as large as the structure that it is the first member of. */
 void *pending_request_new(size_t bytes, void (*back)(Control *control, PendingRequest *pending, Message *take_message),
@@ -147,5 +154,6 @@ void *pending_request_new(size_t bytes, void (*back)(Control *control, PendingRe
 void pending_request_end(PendingRequest *pending);
 /* PendingRequests on their way that go back there. */
 size_t control_pending_requests(const Control *control, void (*back)(Control *control, PendingRequest *pending, Message *take_message));
-/* Fills in the statistics from the memory that the writer lends while its disk hangs; false: it lends none now. */
+/* Fills in the statistics from the memory that the writer lends while its disk hangs; false: it
+ * lends none now. */
 bool control_lent_statistics(const Control *control, TotalsQuery *query);

@@ -64,7 +64,7 @@ Task *tasks_begin(Tasks *tasks, const char *type, const char *source_id) {
     return task;
 }
 
-/* ---- how a task looks ---------------------------------------------------------------------------------------------------------------- */
+/* ---- how a task looks ------------------------------------------------------------------------ */
 
 static json_t *time_json(usec_t wall) {
     char text[25];
@@ -100,7 +100,7 @@ void tasks_store(const Tasks *tasks, const Task *task, TaskStatus as, const char
     json_decref(stored);
 }
 
-/* ---- waiting and ending -------------------------------------------------------------------------------------------------------------- */
+/* ---- waiting and ending ---------------------------------------------------------------------- */
 
 static void answer(const Task *task, ApiCall *take_call, int status) {
     if (status == 202) {
@@ -193,7 +193,7 @@ void tasks_answer_waiting(Tasks *tasks) {
     for (Task *task = tasks->first; task; task = task->next) answer_all(task);
 }
 
-/* ---- finding ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 Task *tasks_live(const Tasks *tasks, const char *id) {
     for (Task *task = tasks->first; task; task = task->next)
@@ -234,7 +234,7 @@ int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t
     return found ? 0 : TASKS_NOT_FOUND;
 }
 
-/* ---- expiry -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- expiry ---------------------------------------------------------------------------------- */
 
 typedef struct TaskExpiry {
     Define *define;
@@ -242,8 +242,8 @@ typedef struct TaskExpiry {
     size_t count;
 } TaskExpiry;
 
-/* Ids ascend with the wall clock of their start, so the walk ends at the first that is young enough. What sorts wrong after a jump of that clock is
- * removed later, never sooner. */
+/* Ids ascend with the wall clock of their start, so the walk ends at the first that is young
+ * enough. What sorts wrong after a jump of that clock is removed later, never sooner. */
 static int expire_one(void *context, Span key, Span document, Error *error) {
     TaskExpiry *expiry = context;
     json_t *stored = json_loadb(document.data, document.size, 0, NULL);

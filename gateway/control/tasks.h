@@ -1,8 +1,8 @@
 /*
- * Tasks: what the management API started and has not ended at once. A task is processing until it ends with success or error; who asked with
- * `Prefer: wait` is answered when it ends or the wait is over. A task that may take long is in the catalog from its start; an ended one goes
- * there, and from memory when it is there.
- * Ids are UUIDs, in order of creation. Control thread.
+ * Tasks: what the management API started and has not ended at once. A task is processing until it
+ * ends with success or error; who asked with `Prefer: wait` is answered when it ends or the wait is
+ * over. A task that may take long is in the catalog from its start; an ended one goes there, and
+ * from memory when it is there. Ids are UUIDs, in order of creation. Control thread.
  */
 #pragma once
 
@@ -52,10 +52,12 @@ void tasks_free(Tasks *tasks); /* frees the calls that wait too; NULL-safe */
 
 /* Owned by `tasks` until tasks_left. */
 Task *tasks_begin(Tasks *tasks, const char *type, const char *source_id);
-/* Ends it (TASK_SUCCESS or TASK_ERROR) with a sentence, and answers who waits. The caller stores it. */
+/* Ends it (TASK_SUCCESS or TASK_ERROR) with a sentence, and answers who waits. The caller stores
+ * it. */
 void tasks_end(Tasks *tasks, Task *task, TaskStatus status, const char *text);
-/* Puts what the catalog keeps into `define`. `as`: the status to store: a definition change is stored as done in the very transaction that
- * does it, so that a crash right behind it leaves no doubt. */
+/* Puts what the catalog keeps into `define`. `as`: the status to store: a definition change is
+ * stored as done in the very transaction that does it, so that a crash right behind it leaves no
+ * doubt. */
 void tasks_store(const Tasks *tasks, const Task *task, TaskStatus as, const char *text, Define *define);
 /* The stored task is in the catalog: memory lets go of it. */
 void tasks_left(Tasks *tasks, Task *task);
@@ -63,13 +65,15 @@ void tasks_left(Tasks *tasks, Task *task);
 void tasks_keep(Tasks *tasks, Task *task);
 size_t tasks_processing(const Tasks *tasks);
 
-/* Answers the call with the task: now when the call does not wait or the task has ended, else later. `status`: HTTP, 202 or 200. */
+/* Answers the call with the task: now when the call does not wait or the task has ended, else
+ * later. `status`: HTTP, 202 or 200. */
 void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status);
 /* A task in memory, else NULL. */
 Task *tasks_live(const Tasks *tasks, const char *id);
 enum { TASKS_NOT_FOUND = 1 };
-/* The form of any task; one that an earlier process did not end is shown as failed. `source_id` (NULL: any): only a task of that source.
- * 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be read. */
+/* The form of any task; one that an earlier process did not end is shown as failed. `source_id`
+ * (NULL: any): only a task of that source. 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be
+ * read. */
 int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t **ret_shown, Error *error);
 /* Answers calls that have waited long enough; returns how long none will have (USEC_NEVER). */
 usec_t tasks_step(Tasks *tasks);

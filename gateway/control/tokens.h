@@ -1,6 +1,6 @@
 /*
- * Who may use the management API: tokens by their SHA-256, each with a role. The catalog keeps hashes only; a token's text is shown once,
- * when it is made. Control thread.
+ * Who may use the management API: tokens by their SHA-256, each with a role. The catalog keeps
+ * hashes only; a token's text is shown once, when it is made. Control thread.
  */
 #pragma once
 
@@ -38,9 +38,11 @@ typedef struct Tokens {
 /* All tokens of the catalog. -EBADMSG: a damaged record. */
 int tokens_load(Tokens *tokens, Environment *environment, Error *error);
 void tokens_deinit(Tokens *tokens);
-/* A new token: its text into `out`, and itself into `tokens`; storing it is the caller's (token_store). The result is valid until the next change. */
+/* A new token: its text into `out`, and itself into `tokens`; storing it is the caller's
+ * (token_store). The result is valid until the next change. */
 const Token *tokens_make(Tokens *tokens, Role role, const char *description, usec_t now, char out[static TOKEN_CHARACTERS + 1]);
-/* Whose token is this? NULL: nobody's. The time it takes says nothing of the tokens there are: only hashes are compared. */
+/* Whose token is this? NULL: nobody's. The time it takes says nothing of the tokens there are: only
+ * hashes are compared. */
 const Token *tokens_find(const Tokens *tokens, Span text);
 /* The document that the catalog keeps under the hash; new reference. */
 json_t *token_store(const Token *token);

@@ -55,7 +55,8 @@ static bool is_left_out(const FileRows *rows, size_t slice) {
     return range && range->first_row <= record->first_row && range->first_row + range->rows >= record->first_row + record->rows;
 }
 
-/* The bytes may be there at the next try: a folder that is not mounted, a disk that comes back. Never damage. */
+/* The bytes may be there at the next try: a folder that is not mounted, a disk that comes back.
+ * Never damage. */
 static int unread(const FileRows *rows, int code, Error *error) {
     const SliceRecord *slice = &rows->slices[rows->at];
     error_prefix(error, "Rows %" PRIu64 " to %" PRIu64 " cannot be read from their staging file", slice->first_row,

@@ -1,7 +1,7 @@
 /*
- * The rows of one file as a driver reads them (SinkRows of sinks/driver.h): slice after slice from the packs, in row order. A loader's thread.
- * A slice of which all rows are left out is not read.
- * A damaged slice ends the reading with -EBADMSG; file_rows_skip goes on without it.
+ * The rows of one file as a driver reads them (SinkRows of sinks/driver.h): slice after slice from
+ * the packs, in row order. A loader's thread. A slice of which all rows are left out is not read. A
+ * damaged slice ends the reading with -EBADMSG; file_rows_skip goes on without it.
  */
 #pragma once
 

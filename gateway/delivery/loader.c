@@ -13,7 +13,7 @@
 #define THREADS_MAX 1024 /* with those that each connection has of its own */
 #define SESSION_IDLE (60 * USEC_SECOND)
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void refuse(LoadJob *job) {
     job->request.result = SINK_RETRY;
@@ -21,7 +21,7 @@ static void refuse(LoadJob *job) {
     request_answer(&job->request);
 }
 
-/* ---- the queue ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the queue ------------------------------------------------------------------------------- */
 
 /* What the running jobs are to one that would run. */
 typedef struct Rivals {
@@ -71,7 +71,8 @@ static bool holds(const Loader *loader, const Connection *connection) {
     return false;
 }
 
-/* An idle loader that has a session on the connection: it was woken as well, and saves the destination another one. */
+/* An idle loader that has a session on the connection: it was woken as well, and saves the
+ * destination another one. */
 static bool suits_another(const Loader *loader, const LoadJob *job) {
     const Loaders *loaders = loader->loaders;
     const Connection *connection = connections_find(loaders->options.connections, job->connection);
@@ -123,7 +124,7 @@ void loaders_post(Loaders *loaders, LoadJob *job) {
     if (refused) refuse(job);
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 static struct timespec idle_deadline(void) {
     struct timespec deadline;

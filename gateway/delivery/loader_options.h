@@ -22,7 +22,8 @@ typedef struct LoadersOptions {
     uint32_t bad_rows_max; /* of one file */
     const SinkDriver *(*driver_of)(void *context, const ConnectionType *type); /* NULL: sink_driver_of */
     void *driver_context;
-    /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL: the job sleeps. */
+    /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL:
+     * the job sleeps. */
     void (*dispatch)(void *context);
     void *dispatch_context;
 } LoadersOptions;

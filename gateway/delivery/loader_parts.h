@@ -1,4 +1,5 @@
-/* The inside of the loaders, shared by loader.c (the queue, the threads, the end) and loader_run.c (one job at a destination). */
+/* The inside of the loaders, shared by loader.c (the queue, the threads, the end) and loader_run.c
+ * (one job at a destination). */
 #pragma once
 
 #include <pthread.h>

@@ -16,7 +16,7 @@
 
 #define DRAIN_SILENCE USEC_SECOND /* what an import may be without progress when the loaders drain */
 
-/* ---- sessions ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void drop_session(Kept *kept) {
     if (!kept->connection) return;
@@ -82,7 +82,7 @@ static void note_progress(Loader *loader, bool is_first) {
     loaders_unlock(loaders);
 }
 
-/* ---- imports ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- imports --------------------------------------------------------------------------------- */
 
 /* Of an import or a swap. */
 typedef struct ImportContext {
@@ -182,8 +182,9 @@ static SinkResult prepare(Kept *kept, const SinkTarget *target, uint64_t digest,
 }
 
 /*
- * A definition is taken only with its table. So somebody has dropped or renamed a table that is not there when rows are imported, and it is not
- * made again without a word. Of a broker's rows, those that were in it are not read again, since their positions stayed.
+ * A definition is taken only with its table. So somebody has dropped or renamed a table that is not
+ * there when rows are imported, and it is not made again without a word. Of a broker's rows, those
+ * that were in it are not read again, since their positions stayed.
  */
 static SinkResult prepare_for_import(Kept *kept, LoadJob *job, uint64_t digest, TableInspection *inspection) {
     Error *error = &job->request.error;
@@ -211,8 +212,8 @@ static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
 }
 
 /*
- * If damage ended the reading of the file, all of its damaged slices are found now. The file was entered anew by this try, so none of its rows are
- * at the destination.
+ * If damage ended the reading of the file, all of its damaged slices are found now. The file was
+ * entered anew by this try, so none of its rows are at the destination.
  */
 static bool find_damage(Loader *loader, LoadFile *file, FileRows *rows) {
     const Loaders *loaders = loader->loaders;
@@ -336,11 +337,13 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
 }
 
 /*
- * Did only the session fail that was kept from an earlier job? It may have died while it was idle (the server was restarted, a firewall forgot
- * it), and every loader may keep such a one. A server that stays silent costs a time limit, once: -ETIMEDOUT. -ESTALE: see sinks/driver.h.
+ * Did only the session fail that was kept from an earlier job? It may have died while it was idle
+ * (the server was restarted, a firewall forgot it), and every loader may keep such a one. A server
+ * that stays silent costs a time limit, once: -ETIMEDOUT. -ESTALE: see sinks/driver.h.
  *
- * An import that is refused may be so since somebody changed the table after it was checked through that session: a fresh one looks at the
- * table again, makes what onSchemaDrift says, or names what is wrong.
+ * An import that is refused may be so since somebody changed the table after it was checked through
+ * that session: a fresh one looks at the table again, makes what onSchemaDrift says, or names what
+ * is wrong.
  */
 static bool is_worth_another_session(const Loader *loader, const LoadJob *job, bool fresh) {
     if (atomic_load(&loader->loaders->phase) != LOADERS_RUN) return false;
@@ -433,7 +436,8 @@ void loader_run(Loader *loader, LoadJob *job) {
         if (job->request.result != SINK_DONE) return;
         job->request.result = (int)run_once(loader, kept, job);
         if (job->request.result == SINK_DONE) return;
-        /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
+        /* Whatever went wrong, the next job begins on a fresh connection and looks at its table
+         * again. */
         drop_session(kept);
         if (!is_worth_another_session(loader, job, fresh)) return;
     }

@@ -152,7 +152,8 @@ SinkRows *narrow_import_add(NarrowImport *narrow, SinkRows *whole) {
     return &rows->reader;
 }
 
-/* The row, of which the cells are in rows->cells then. The rejects of a file are in row order, so it is read once for all of them. */
+/* The row, of which the cells are in rows->cells then. The rejects of a file are in row order, so
+ * it is read once for all of them. */
 static int read_whole(NarrowRows *rows, uint64_t row, Error *error) {
     uint64_t found = 0;
     int r = rows->next_whole == 0 || row < rows->next_whole ? rows->whole->seek(rows->whole, row, error) : 0;

@@ -38,13 +38,14 @@ static PartitionKey take_key(LoadJob *job, const PartitionKey *key, const char *
     return own;
 }
 
-/* ---- claims -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 static int by_claim(const void *a, const void *b) {
     return partition_key_compare(&((const PositionClaim *)a)->key, &((const PositionClaim *)b)->key);
 }
 
-/* By topic and partition alone: the order of a claim's keys, as there is one generation of a topic. */
+/* By topic and partition alone: the order of a claim's keys, as there is one generation of a
+ * topic. */
 static int compare_place(const char *topic, int32_t partition, const PartitionKey *key) {
     int order = strcmp(topic, key->topic);
     return order != 0 ? order : (partition > key->partition) - (partition < key->partition);
@@ -131,7 +132,7 @@ LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink
     return job;
 }
 
-/* ---- swaps --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- swaps ----------------------------------------------------------------------------------- */
 
 static int by_limit(const void *a, const void *b) {
     return partition_key_compare(&((const SwapLimit *)a)->key, &((const SwapLimit *)b)->key);
@@ -155,7 +156,7 @@ LoadJob *swap_job_new(const SinkTarget *target, const char *label, uint32_t sink
     return job;
 }
 
-/* ---- all of a group -------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of a group -------------------------------------------------------------------------- */
 
 static LoadJob *group_job_new(GroupDeed deed, const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply,
                               void *context) {
@@ -176,7 +177,7 @@ LoadJob *copy_job_new(const SinkTarget *from, const SinkTarget *to, const char *
     return job;
 }
 
-/* ---- seeks --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- seeks ----------------------------------------------------------------------------------- */
 
 static int by_position(const void *a, const void *b) {
     return partition_key_compare(&((const ImportPosition *)a)->key, &((const ImportPosition *)b)->key);

@@ -1,6 +1,7 @@
 /*
- * Runs of one sink in the order of its rows. One without rows that goes on where the last one of its partition ended is joined to that, so that gaps
- * and records that became no rows do not make the list longer. Pure.
+ * Runs of one sink in the order of its rows. One without rows that goes on where the last one of
+ * its partition ended is joined to that, so that gaps and records that became no rows do not make
+ * the list longer. Pure.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
- * When is which sink looked at again? A heap of timers by boot time: an event touches the sinks it concerns, and nobody ever walks over all
- * of them. One thread.
+ * When is which sink looked at again? A heap of timers by boot time: an event touches the sinks it
+ * concerns, and nobody ever walks over all of them. One thread.
  */
 #pragma once
 

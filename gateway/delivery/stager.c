@@ -56,7 +56,7 @@ Mailbox *stager_mailbox(Stager *stager) {
     return stager->mailbox;
 }
 
-/* ---- collecting from the log --------------------------------------------------------------------------------------------------------- */
+/* ---- collecting from the log ----------------------------------------------------------------- */
 
 static int by_sink_and_row(const void *a, const void *b) {
     const StageItem *left = ((const Item *)a)->stage, *right = ((const Item *)b)->stage;
@@ -82,7 +82,8 @@ static Item *find_item(Item *items, size_t count, uint32_t sink, uint64_t first_
     return item->sink == sink && first_row < item->first_row + item->rows ? &items[low - 1] : NULL;
 }
 
-/* The item that runs without rows ride with, which stand in `commit` before the row: those that a sink's items are read from do not overlap. */
+/* The item that runs without rows ride with, which stand in `commit` before the row: those that a
+ * sink's items are read from do not overlap. */
 static Item *find_item_of_runs(Item *items, size_t count, uint32_t sink, uint64_t row, uint64_t commit) {
     for (int behind = 0; behind < 2; behind++) { /* before a row of it, or behind its last one */
         Item *item = row > (uint64_t)behind ? find_item(items, count, sink, row - (uint64_t)behind) : NULL;
@@ -142,7 +143,7 @@ static int collect(Txn *txn, Item *items, size_t count, Error *error) {
     return r < 0 ? r : 0;
 }
 
-/* ---- writing the pack ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writing the pack ------------------------------------------------------------------------ */
 
 /* Cuts the item where its numbers or a checksum do not hold; *ret_parts are good. */
 static void find_damage(Item *item, size_t *ret_parts) {
@@ -230,7 +231,8 @@ static int write_items(Stager *stager, Txn *txn, Stage *stage, Item *items, Pack
     return 0;
 }
 
-/* What is staged of a sink has no gap, and each run goes on where the one before ended: rows leave the log in the order of their numbers. */
+/* What is staged of a sink has no gap, and each run goes on where the one before ended: rows leave
+ * the log in the order of their numbers. */
 static void check_order(const Item *items, size_t count) {
     check(count > 0);
     for (size_t i = 0; i < count; i++) {
@@ -257,7 +259,8 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
     stage->record.id = stage->pack;
     if (r == 0 && writer) {
         r = pack_finish(steal(writer), &stage->record.bytes, error);
-        /* It may have failed behind the rename. Nobody knows of this pack, so nobody misses it; what stays is found at the next start. */
+        /* It may have failed behind the rename. Nobody knows of this pack, so nobody misses it;
+         * what stays is found at the next start. */
         if (r < 0) (void)pack_remove(stager->files, &stage->pack, NULL);
     }
     pack_abandon(writer);
@@ -269,7 +272,7 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
     return r;
 }
 
-/* ---- divided files ------------------------------------------------------------------------------------------------------------------- */
+/* ---- divided files --------------------------------------------------------------------------- */
 
 typedef struct OpenSlice {
     SliceReader *open;
@@ -354,7 +357,7 @@ static int divide_file(Stager *stager, Divide *divide, Error *error) {
     return r;
 }
 
-/* ---- what an earlier process left ---------------------------------------------------------------------------------------------------- */
+/* ---- what an earlier process left ------------------------------------------------------------ */
 
 /* What fails is left to the next start. */
 static void sweep(Stager *stager, const Sweep *sweep) {
@@ -371,7 +374,7 @@ static void sweep(Stager *stager, const Sweep *sweep) {
     metrics_add(METRIC_ORPHANS, report.orphans);
 }
 
-/* ---- expired files ------------------------------------------------------------------------------------------------------------------- */
+/* ---- expired files --------------------------------------------------------------------------- */
 
 static int copy_slice(Files *files, const SliceRecord *slice, File *to, void *buffer, Error *error) {
     char path[64];
@@ -415,7 +418,7 @@ static int copy_expired(Stager *stager, Expire *expire, Error *error) {
     return r;
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 bool stager_step(Stager *stager) {
     check_on_thread(&stager->owner);

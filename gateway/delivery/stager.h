@@ -1,4 +1,5 @@
-/* The stager S: turns MESSAGE_STAGE into one pack, disk only: one short read transaction over the log for all items, never a destination. */
+/* The stager S: turns MESSAGE_STAGE into one pack, disk only: one short read transaction over the
+ * log for all items, never a destination. */
 #pragma once
 
 #include "base/clock.h"

@@ -1,7 +1,8 @@
 /*
- * How a bridge is, for people: what the management API, the statistics and the metrics show. The bridge makes a status about once a second and
- * puts it on its board; whoever wants to know takes the last one. A status never changes and is reference counted, so nobody waits for a
- * bridge whose broker hangs. Any thread.
+ * How a bridge is, for people: what the management API, the statistics and the metrics show. The
+ * bridge makes a status about once a second and puts it on its board; whoever wants to know takes
+ * the last one. A status never changes and is reference counted, so nobody waits for a bridge whose
+ * broker hangs. Any thread.
  */
 #pragma once
 
@@ -88,13 +89,15 @@ struct BridgeStatus {
     size_t sink_count;
     BridgePartitionStatus *partitions; /* that are assigned to this node */
     size_t partition_count;
-    /* Of a source that is not read, since it is paused, disabled or finished: what its destinations said last. Of each, `position` alone is known. */
+    /* Of a source that is not read, since it is paused, disabled or finished: what its destinations
+     * said last. Of each, `position` alone is known. */
     BridgePartitionStatus *known;
     size_t known_count;
     Arena arena; /* of all of it */
 };
 
-/* All-zero but for its one reference; fill it in, its texts and arrays in its arena, before others see it. */
+/* All-zero but for its one reference; fill it in, its texts and arrays in its arena, before others
+ * see it. */
 BridgeStatus *bridge_status_new(void);
 BridgeStatus *bridge_status_ref(BridgeStatus *status);
 void bridge_status_unref(BridgeStatus *status); /* NULL-safe */

@@ -1,6 +1,7 @@
 /*
- * How often the defaults of a sink's columns were used for events that are stored. One for the life of a sink in this process (a part of its
- * SinkGate), by the names of the columns, so that it goes on when the definition changes. Any thread.
+ * How often the defaults of a sink's columns were used for events that are stored. One for the life
+ * of a sink in this process (a part of its SinkGate), by the names of the columns, so that it goes
+ * on when the definition changes. Any thread.
  */
 #pragma once
 

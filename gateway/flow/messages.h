@@ -1,10 +1,12 @@
 /*
- * Every message between threads: who sends it, who gets it, who owns it when. Nothing else crosses threads, but the immutable snapshot
- * (snapshot.h), the atomics of usage.h and the counters of base/metrics.h.
+ * Every message between threads: who sends it, who gets it, who owns it when. Nothing else crosses
+ * threads, but the immutable snapshot (snapshot.h), the atomics of usage.h and the counters of
+ * base/metrics.h.
  *
  *   L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker
  *
- * One way: L, B -> W -> S, W -> D. Backward edges are the same message coming back done, and small control messages.
+ * One way: L, B -> W -> S, W -> D. Backward edges are the same message coming back done, and small
+ * control messages.
  */
 #pragma once
 
@@ -67,9 +69,10 @@ typedef enum MessageKind {
     MESSAGE_BROKEN,          /* W -> C        the promise cannot be kept any more: stop the process with exit 2 */
 } MessageKind;
 
-/* ---- L -> W -> L ------------------------------------------------------------------------------------------------------------------- */
+/* ---- L -> W -> L ----------------------------------------------------------------------------- */
 
-/* A run of whole rows of one sink, at most about 1 MB (or one longer row): what the writer may put in one group. */
+/* A run of whole rows of one sink, at most about 1 MB (or one longer row): what the writer may put
+ * in one group. */
 typedef struct AppendPiece {
     size_t offset, bytes; /* in AppendSink.rows */
     uint64_t rows;        /* none only where there are runs */
@@ -119,10 +122,12 @@ typedef struct AppendSkip {
 typedef enum AppendResult {
     APPEND_DONE, /* committed and synced */
     APPEND_FULL, /* nothing stored: the disk budget or the map is full (503) */
-    /* Nothing stored: it has rejects, and rejects are at their cap (503). An Append without rejects is not refused for it. */
+    /* Nothing stored: it has rejects, and rejects are at their cap (503). An Append without rejects
+     * is not refused for it. */
     APPEND_REJECTS_FULL,
     APPEND_FAILED, /* nothing stored, as far as known: the writer is broken (503) */
-    /* Nothing stored: a run does not begin where the sink's last run of its partition ended. Each run says where that is. */
+    /* Nothing stored: a run does not begin where the sink's last run of its partition ended. Each
+     * run says where that is. */
     APPEND_MISPLACED,
 } AppendResult;
 
@@ -144,8 +149,9 @@ typedef struct Append {
     /* loop */
     Arena arena;
     void *tickets; /* the requests that wait for it */
-    /* Of a bridge whose broker keeps what is not acknowledged: what is stored with the rows, whole, in the place of what was stored before
-     * under partitions[0]. Opaque to the writer; size 0: nothing. In the arena. */
+    /* Of a bridge whose broker keeps what is not acknowledged: what is stored with the rows, whole,
+     * in the place of what was stored before under partitions[0]. Opaque to the writer; size 0:
+     * nothing. In the arena. */
     Span mark;
 } Append;
 
@@ -153,12 +159,13 @@ static inline bool append_is_empty(const Append *append) {
     return append->sink_count == 0 && append->reject_count == 0 && append->skip_count == 0;
 }
 
-/* ---- B -> W -> B ------------------------------------------------------------------------------------------------------------------- */
+/* ---- B -> W -> B ----------------------------------------------------------------------------- */
 
 /*
- * What the writer has of a partition for a sink. Its runs cover the records [from, end) without a hole, as far as they were not decided about at the
- * destination: what is before `from` was imported or overtaken, and `end` is where the next run has to begin. -1: there is no such
- * chain: the next run begins at the position at the destination, and sets the end.
+ * What the writer has of a partition for a sink. Its runs cover the records [from, end) without a
+ * hole, as far as they were not decided about at the destination: what is before `from` was
+ * imported or overtaken, and `end` is where the next run has to begin. -1: there is no such chain:
+ * the next run begins at the position at the destination, and sets the end.
  */
 typedef struct PartitionProgress {
     int64_t from, end; /* -1, or 0 <= from <= end */
@@ -179,9 +186,10 @@ typedef struct SinkProgress {
 } SinkProgress;
 
 /*
- * What a bridge asks now and then, at least every 10 s while it reads: the writer has the positions of the partitions read at the destinations
- * about every 5 s until 30 s after the last question. A chain that does not hold the position (from <= position <= end) is forgotten by
- * the writer then, so that the bridge goes to the position.
+ * What a bridge asks now and then, at least every 10 s while it reads: the writer has the positions
+ * of the partitions read at the destinations about every 5 s until 30 s after the last question. A
+ * chain that does not hold the position (from <= position <= end) is forgotten by the writer then,
+ * so that the bridge goes to the position.
  */
 typedef struct Progress {
     Request request; /* result: 0 */
@@ -195,7 +203,7 @@ typedef struct Progress {
     Span mark;       /* out: Append.mark as it is stored under partitions[0], in the arena; size 0: none */
 } Progress;
 
-/* ---- C -> B -> C ------------------------------------------------------------------------------------------------------------------- */
+/* ---- C -> B -> C ----------------------------------------------------------------------------- */
 
 typedef enum SeekTo { SEEK_EARLIEST, SEEK_LATEST, SEEK_OFFSET, SEEK_TIME } SeekTo;
 
@@ -222,15 +230,15 @@ typedef struct BridgeSeek {
 } BridgeSeek;
 
 typedef struct BridgeSkip {
-    /* result: 0; -ENOENT: the partition did not stop there (the error says where it did), or is not read here now; -ENXIO: the source reads no
-     * such partition */
+    /* result: 0; -ENOENT: the partition did not stop there (the error says where it did), or is not
+     * read here now; -ENXIO: the source reads no such partition */
     Request request;
     char *topic; /* owned */
     int32_t partition;
     int64_t offset;
 } BridgeSkip;
 
-/* ---- snapshots --------------------------------------------------------------------------------------------------------------------- */
+/* ---- snapshots ------------------------------------------------------------------------------- */
 
 typedef struct SnapshotNews {
     Message message;
@@ -242,7 +250,7 @@ typedef struct SnapshotGone {
     uint64_t generation;
 } SnapshotGone;
 
-/* ---- C -> W ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- C -> W ---------------------------------------------------------------------------------- */
 
 typedef struct CatalogChange {
     Collection collection;
@@ -284,7 +292,8 @@ typedef struct Close {
     Request request; /* result: 0; -ECANCELED the import failed, -EBUSY it is paused (error says why, rows are kept) */
     uint32_t sink;
     CloseReason reason;
-    /* Come back when every row received before now is imported, and positions over records without rows are set, or that failed. */
+    /* Come back when every row received before now is imported, and positions over records without
+     * rows are set, or that failed. */
     bool wait_imported;
     uint64_t rows;     /* out: imported since the message came */
     uint64_t refused;  /* out: that the destination refused since then; they are in the rejects */
@@ -342,9 +351,10 @@ typedef struct FileAction {
     uint64_t rows; /* out: of the file */
 } FileAction;
 
-/* ---- W -> S -> W ------------------------------------------------------------------------------------------------------------------- */
+/* ---- W -> S -> W ----------------------------------------------------------------------------- */
 
-/* Rows [first_row, first_row + rows) of one sink and one mapping version become one slice of a file. */
+/* Rows [first_row, first_row + rows) of one sink and one mapping version become one slice of a
+ * file. */
 typedef struct StageItem {
     uint32_t sink;
     uint32_t mapping_version;
@@ -381,7 +391,8 @@ typedef struct Expire {
     uint64_t bytes; /* out: of the copy */
 } Expire;
 
-/* Writes the rows of one file anew, cut at other rows: each of `slices` becomes one or more of `parts`. */
+/* Writes the rows of one file anew, cut at other rows: each of `slices` becomes one or more of
+ * `parts`. */
 typedef struct Divide {
     Request request; /* result: 0, or a negated errno: nothing at the pack's final name */
     uint32_t sink;
@@ -397,7 +408,7 @@ typedef struct Divide {
     PackRecord record; /* out */
 } Divide;
 
-/* ---- W or C -> D ------------------------------------------------------------------------------------------------------------------- */
+/* ---- W or C -> D ----------------------------------------------------------------------------- */
 
 typedef struct LoadFile {
     FileRecord file;     /* a copy */
@@ -406,7 +417,8 @@ typedef struct LoadFile {
     bool already_imported;  /* out: the destination's ledger had it */
     uint64_t found_rows;    /* out: of its damaged rows, those that the destination has: they were imported before they were damaged */
     uint64_t rejected_rows; /* out: made pending by this import */
-    /* Of a bridge's sink, else NULL: the runs of all its slices, in row order; owned. Out, SINK_DONE: what became of them. */
+    /* Of a bridge's sink, else NULL: the runs of all its slices, in row order; owned. Out,
+     * SINK_DONE: what became of them. */
     ImportRun *runs;
     size_t run_count;
     bool *slice_damaged; /* out, not SINK_DONE: by slice, found damaged by this import; owned; NULL: none */
@@ -425,13 +437,15 @@ typedef struct LoadJob {
     uint32_t sink;
     LoadFile *files; /* MESSAGE_IMPORT; owned */
     size_t file_count;
-    /* Of a bridge's sink, else none: the positions of the partitions that runs are of, in key order; owned. Out, SINK_DONE: as they are now. */
+    /* Of a bridge's sink, else none: the positions of the partitions that runs are of, in key
+     * order; owned. Out, SINK_DONE: as they are now. */
     ImportPosition *positions;
     size_t position_count;
     Partitions partitions; /* owned: the texts of their keys */
     ImportRun *runs;       /* MESSAGE_POSITIONS; owned. Out, SINK_DONE: what became of them */
     size_t run_count;
-    /* MESSAGE_CLAIM, see gateway/delivery/positions_job.h: as ClaimJob; owned, the texts are those of `partitions`. */
+    /* MESSAGE_CLAIM, see gateway/delivery/positions_job.h: as ClaimJob; owned, the texts are those
+     * of `partitions`. */
     PositionClaim *claims;
     size_t claim_count;
     bool claims_listed; /* MESSAGE_CLAIM: claims nothing where the table has no position of the group and the cluster yet */
@@ -447,7 +461,8 @@ typedef struct LoadJob {
     GroupDeed deed;         /* MESSAGE_GROUP_POSITIONS */
     SinkTarget copied_from; /* GROUP_COPY, of the same connection; owned */
     uint64_t changed;       /* MESSAGE_GROUP_POSITIONS, out, SINK_DONE: how many positions */
-    /* MESSAGE_CLAIM (before it), _LIST, _ORIGIN, GROUP_REMOVE (after it), out, SINK_DONE: all that the table has of the group; in `arena` */
+    /* MESSAGE_CLAIM (before it), _LIST, _ORIGIN, GROUP_REMOVE (after it), out, SINK_DONE: all that
+     * the table has of the group; in `arena` */
     ListedPosition *listed;
     size_t listed_count;
     Arena arena;
@@ -472,7 +487,8 @@ typedef struct LoadJob {
     bool proven_absent;     /* out, not SINK_DONE: see ImportJob */
 } LoadJob;
 
-/* A loader stores refused rows before it commits at the destination; it waits on its own mailbox for the message to come back. */
+/* A loader stores refused rows before it commits at the destination; it waits on its own mailbox
+ * for the message to come back. */
 typedef struct PendingRejects {
     Request request;
     uint32_t sink;

@@ -1,6 +1,7 @@
 /*
- * The key of a partition has two forms, since the floors storage and sinks do not know each other: a Partition (storage/partitions.h) owns its texts,
- * a PartitionKey (sinks/positions.h) borrows them. Pure.
+ * The key of a partition has two forms, since the floors storage and sinks do not know each other:
+ * a Partition (storage/partitions.h) owns its texts, a PartitionKey (sinks/positions.h) borrows
+ * them. Pure.
  */
 #pragma once
 
@@ -18,7 +19,8 @@ static inline PartitionKey partition_key_of(const Partition *partition) {
                           .partition = partition->partition};
 }
 
-/* To look for it. Borrows the texts, although the type owns its own: it is neither changed nor given to partition_deinit. */
+/* To look for it. Borrows the texts, although the type owns its own: it is neither changed nor
+ * given to partition_deinit. */
 static inline Partition partition_wanted(const PartitionKey *key) {
     return (Partition){.cluster = (char *)(uintptr_t)key->cluster,
                        .group = (char *)(uintptr_t)key->group,

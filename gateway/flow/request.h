@@ -1,6 +1,7 @@
 /*
- * The first member of every message that asks another thread for something and comes back: whose it is and how it ended, without looking at
- * its kind. The sender owns it, then the receiver, then the sender again.
+ * The first member of every message that asks another thread for something and comes back: whose it
+ * is and how it ended, without looking at its kind. The sender owns it, then the receiver, then the
+ * sender again.
  */
 #pragma once
 

@@ -120,7 +120,8 @@ Snapshot *snapshot_ref(Snapshot *snapshot) {
 
 void snapshot_unref(Snapshot *snapshot) {
     if (!snapshot) return;
-    /* Acquire and release: what any holder did with this generation happens before the control thread hears that it is gone. */
+    /* Acquire and release: what any holder did with this generation happens before the control
+     * thread hears that it is gone. */
     unsigned before = atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel);
     check(before > 0);
     if (before > 1) return;

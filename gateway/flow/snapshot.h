@@ -1,7 +1,8 @@
 /*
- * What the loops run: all sources with their compiled plans, immutable, reference counted. The control thread makes a new one for each
- * change and publishes it to every loop. When the last reference to a generation goes, the control thread is told: then no loop runs it
- * and no request that was mapped with it is uncommitted. That is the fence that a definition change waits for.
+ * What the loops run: all sources with their compiled plans, immutable, reference counted. The
+ * control thread makes a new one for each change and publishes it to every loop. When the last
+ * reference to a generation goes, the control thread is told: then no loop runs it and no request
+ * that was mapped with it is uncommitted. That is the fence that a definition change waits for.
  */
 #pragma once
 
@@ -33,16 +34,19 @@ typedef struct SnapshotSource {
     bool tells;                /* events say more than their rows: a sink infers, or has defaults, which are counted */
 } SnapshotSource;
 
-/* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share its usage; NULL: none. */
+/* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share its
+ * usage; NULL: none. */
 SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
                                     size_t skipped_count, const SnapshotSource *previous);
 void snapshot_source_unref(SnapshotSource *source); /* NULL-safe */
 
-/* `gone`: where MESSAGE_SNAPSHOT_GONE goes when the last reference is dropped. Takes references on the sources; ids are unique. */
+/* `gone`: where MESSAGE_SNAPSHOT_GONE goes when the last reference is dropped. Takes references on
+ * the sources; ids are unique. */
 Snapshot *snapshot_new(uint64_t generation, SnapshotSource *const *sources, size_t count, Mailbox *gone);
 Snapshot *snapshot_ref(Snapshot *snapshot);
 void snapshot_unref(Snapshot *snapshot); /* any thread; NULL-safe */
-/* Adds what a sink's events have discovered, and wakes the control thread when that was nothing before. Any thread. */
+/* Adds what a sink's events have discovered, and wakes the control thread when that was nothing
+ * before. Any thread. */
 void snapshot_discovered(const Snapshot *snapshot, const SnapshotSource *source, const MapDiscovery *found);
 void snapshot_gone_free(SnapshotGone *message);
 uint64_t snapshot_generation(const Snapshot *snapshot);

@@ -1,6 +1,7 @@
 /*
- * Whose address an event carries: the peer's, or, behind trusted proxies, the right-most address of X-Forwarded-For (or Forwarded,
- * RFC 7239) that is not one of them: what stands left of it was written by somebody whom nobody vouches for. Pure; any thread.
+ * Whose address an event carries: the peer's, or, behind trusted proxies, the right-most address of
+ * X-Forwarded-For (or Forwarded, RFC 7239) that is not one of them: what stands left of it was
+ * written by somebody whom nobody vouches for. Pure; any thread.
  */
 #pragma once
 
@@ -14,16 +15,19 @@
 
 typedef struct TrustedProxies TrustedProxies; /* immutable */
 
-/* Comma-separated CIDRs or single addresses, IPv4 and IPv6; "" or NULL: none. -EINVAL names the part that is wrong. */
+/* Comma-separated CIDRs or single addresses, IPv4 and IPv6; "" or NULL: none. -EINVAL names the
+ * part that is wrong. */
 int trusted_proxies_parse(const char *text, TrustedProxies **ret_proxies, Error *error);
 void trusted_proxies_free(TrustedProxies *proxies); /* NULL-safe */
 bool trusted_proxies_hold(const TrustedProxies *proxies, Span address);
 
-/* "127.0.0.1" or "::1" of a socket address, an IPv4-mapped IPv6 address as IPv4; returns its length, 0 for other families. */
+/* "127.0.0.1" or "::1" of a socket address, an IPv4-mapped IPv6 address as IPv4; returns its
+ * length, 0 for other families. */
 size_t address_format(const struct sockaddr *address, char out[static ADDRESS_TEXT_BYTES]);
 /* Is it the machine itself: 127.0.0.0/8, ::1, or not an internet address at all? */
 bool address_is_loopback(const struct sockaddr *address);
 
-/* `forwarded_for` and `forwarded` are the headers' values in the order they came, joined by commas; empty when not sent. When both are there
- * the first counts: a proxy that does not know the other one passes it on as the client wrote it. The answer points to `out` or is `peer`. */
+/* `forwarded_for` and `forwarded` are the headers' values in the order they came, joined by commas;
+ * empty when not sent. When both are there the first counts: a proxy that does not know the other
+ * one passes it on as the client wrote it. The answer points to `out` or is `peer`. */
 Span client_address(const TrustedProxies *proxies, Span peer, Span forwarded_for, Span forwarded, char out[static ADDRESS_TEXT_BYTES]);

@@ -9,7 +9,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-/* A frame may ask for a window of its own size: 8 MB is what RFC 8878 asks decoders to support, and bounds what a tiny body can make us take. */
+/* A frame may ask for a window of its own size: 8 MB is what RFC 8878 asks decoders to support, and
+ * bounds what a tiny body can make us take. */
 #define ZSTD_WINDOW_LOG_MAX 23
 #define CHUNK_MIN ((size_t)16 * 1024)
 #define CHUNK_MAX ((size_t)1024 * 1024)
@@ -56,8 +57,8 @@ void decoder_free(Decoder *decoder) {
     free(decoder);
 }
 
-/* Room for the next piece of output: a guess from the input at first, more as it grows, one byte past the cap at most, which tells that it is
- * passed. */
+/* Room for the next piece of output: a guess from the input at first, more as it grows, one byte
+ * past the cap at most, which tells that it is passed. */
 static size_t room(const Buffer *out, size_t start, size_t bytes_max, size_t in_size) {
     size_t have = out->size - start;
     size_t chunk = have > in_size * 4 ? have : in_size * 4;

@@ -1,6 +1,7 @@
 /*
- * Content-Encoding: gzip (several members too), deflate (with or without the zlib wrapper, as both are in use) and zstd (several
- * frames too). The output never grows past its cap while inflating. A Decoder is one thread's; it keeps its tables between uses.
+ * Content-Encoding: gzip (several members too), deflate (with or without the zlib wrapper, as both
+ * are in use) and zstd (several frames too). The output never grows past its cap while inflating. A
+ * Decoder is one thread's; it keeps its tables between uses.
  */
 #pragma once
 
@@ -27,6 +28,7 @@ Decoder *decoder_new(void);
 void decoder_free(Decoder *decoder); /* NULL-safe */
 
 enum { DECODE_TOO_LARGE = 1 };
-/* Appends what `in` holds to `out`, at most `bytes_max`. 0, DECODE_TOO_LARGE (413), or -EBADMSG: broken, cut off, or followed by bytes that
- * are none of its own (400). On anything but 0 what stands in `out` is of no use. */
+/* Appends what `in` holds to `out`, at most `bytes_max`. 0, DECODE_TOO_LARGE (413), or -EBADMSG:
+ * broken, cut off, or followed by bytes that are none of its own (400). On anything but 0 what
+ * stands in `out` is of no use. */
 int decoder_decode(Decoder *decoder, ContentEncoding encoding, Span in, size_t bytes_max, Buffer *out, Error *error);

@@ -5,7 +5,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
-/* Bytes up to the next LF, which is consumed; data NULL when there is none. `ret_crlf`: a CR stood before it and is not part of the line. */
+/* Bytes up to the next LF, which is consumed; data NULL when there is none. `ret_crlf`: a CR stood
+ * before it and is not part of the line. */
 static Span take_line(Span *left, bool *ret_crlf) {
     const char *end = left->size ? memchr(left->data, '\n', left->size) : NULL;
     if (!end) return (Span){0};
@@ -49,7 +50,8 @@ static bool length_of(Span value, uint64_t *ret_length) {
     return true;
 }
 
-/* Bits in which 8 bytes differ from letters in lower case and hyphens; letters may be in any case. */
+/* Bits in which 8 bytes differ from letters in lower case and hyphens; letters may be in any
+ * case. */
 static inline uint64_t differ(const char *bytes, const char *lower) {
     uint64_t word, wanted;
     memcpy(&word, bytes, sizeof word);
@@ -58,19 +60,22 @@ static inline uint64_t differ(const char *bytes, const char *lower) {
     return (word | letters >> 1) ^ wanted;
 }
 
-/* `lower` is a constant of 8 to 16 letters and hyphens; the words may overlap. Every request has some of these: no branch for each byte. */
+/* `lower` is a constant of 8 to 16 letters and hyphens; the words may overlap. Every request has
+ * some of these: no branch for each byte. */
 static inline bool named(Span name, Span lower) {
     size_t last = lower.size - 8;
     return (differ(name.data, lower.data) | differ(name.data + last, lower.data + last)) == 0;
 }
 
-/* What no host name or address holds: controls, space, what is not ASCII, and what could be read as two hosts, a path or a user. */
+/* What no host name or address holds: controls, space, what is not ASCII, and what could be read as
+ * two hosts, a path or a user. */
 static const bool host_forbids[256] = {
     [0 ... ' '] = true, [0x7f ... 0xff] = true, ['"'] = true,  ['#'] = true, [','] = true, ['/'] = true, ['<'] = true, ['>'] = true,
     ['?'] = true,       ['@'] = true,           ['\\'] = true, ['^'] = true, ['`'] = true, ['{'] = true, ['|'] = true, ['}'] = true,
 };
 
-/* A name or address with an optional port: nothing that could be read as two hosts, a path or a user. */
+/* A name or address with an optional port: nothing that could be read as two hosts, a path or a
+ * user. */
 static bool host_sound(Span value) {
     for (size_t i = 0; i < value.size; i++)
         if (host_forbids[(unsigned char)value.data[i]]) return false;

@@ -1,7 +1,8 @@
 /*
- * The raw head of an HTTP/1 request, looked at once more: the parser (picohttpparser in libh2o) accepts both lengths, two lengths, two
- * encodings, none or two Hosts and folded lines, and hides them. Two servers that read such a head differently can be made to disagree
- * where a request ends (request smuggling), so it is refused. Pure functions over bytes; any thread; no allocation.
+ * The raw head of an HTTP/1 request, looked at once more: the parser (picohttpparser in libh2o)
+ * accepts both lengths, two lengths, two encodings, none or two Hosts and folded lines, and hides
+ * them. Two servers that read such a head differently can be made to disagree where a request ends
+ * (request smuggling), so it is refused. Pure functions over bytes; any thread; no allocation.
  */
 #pragma once
 
@@ -30,14 +31,16 @@ typedef struct HttpHead {
     const char *reason; /* HEAD_BAD: one sentence, constant */
 } HttpHead;
 
-/* Sets `reason` of ret_head on HEAD_BAD, everything else on HEAD_OK. One empty line before the request line is skipped, as the parser does. */
+/* Sets `reason` of ret_head on HEAD_BAD, everything else on HEAD_OK. One empty line before the
+ * request line is skipped, as the parser does. */
 HeadResult http_head_check(Span bytes, HttpHead *ret_head);
 
 /* Does the head have more than `most` header lines, the last one whole or only begun? Without
  * looking at what they hold; also for a head whose end has not come yet. */
 bool http_head_longer(Span bytes, unsigned most);
 
-/* Takes the first line off `lines`: name as it stands (libh2o lower-cases it in place), value without white space around it. false: none left. */
+/* Takes the first line off `lines`: name as it stands (libh2o lower-cases it in place), value
+ * without white space around it. false: none left. */
 bool http_head_next(Span *lines, Span *ret_name, Span *ret_value);
 /* The value of the first header of that name in any case; data NULL: none. */
 Span http_head_find(const HttpHead *head, Span name);

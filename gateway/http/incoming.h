@@ -3,10 +3,12 @@
 
 #include "gateway/http/parts.h"
 
-/* The request that begins at `begin` of the input, where the bytes from `fresh` on are new: its head as soon as it is whole and sound, and then
- * the framing of its body. false: the framing is not sound. */
+/* The request that begins at `begin` of the input, where the bytes from `fresh` on are new: its
+ * head as soon as it is whole and sound, and then the framing of its body. false: the framing is
+ * not sound. */
 bool http_connection_examine(HttpConnection *connection, size_t begin, size_t fresh);
-/* Was the framing of the request's body looked at whole and found sound, with `body_size` bytes of data as the library has them? */
+/* Was the framing of the request's body looked at whole and found sound, with `body_size` bytes of
+ * data as the library has them? */
 bool http_connection_chunks_are_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason);
 static inline bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason) {
     *ret_reason = "The library and the gateway do not agree where the body of the request ends.";

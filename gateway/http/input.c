@@ -1,8 +1,10 @@
 /*
- * What comes on a connection, before the library sees it. The library's own callbacks of a socket are kept and called from ours, so that each
- * byte is looked at as it came: libh2o decodes chunks in place, in the same callback in which it reads them, and has no hook before that.
- * Each way in which the library takes bytes leads through here: what was read, what waits behind an answer that has been written, and what
- * waits behind a "100 Continue". A chunked request whose bytes came another way is refused (http_connection_body_is_sound).
+ * What comes on a connection, before the library sees it. The library's own callbacks of a socket
+ * are kept and called from ours, so that each byte is looked at as it came: libh2o decodes chunks
+ * in place, in the same callback in which it reads them, and has no hook before that. Each way in
+ * which the library takes bytes leads through here: what was read, what waits behind an answer that
+ * has been written, and what waits behind a "100 Continue". A chunked request whose bytes came
+ * another way is refused (http_connection_body_is_sound).
  */
 #include "gateway/http/input.h"
 
@@ -11,7 +13,8 @@
 #include "gateway/http/peers.h"
 #include "gateway/http/sweep.h"
 
-/* The sweep is run at once when more than one part in so many of the budget came since the last one. */
+/* The sweep is run at once when more than one part in so many of the budget came since the last
+ * one. */
 #define FRESH_SHARE 16
 #define STRING_OF_(text) #text
 #define STRING_OF(text) STRING_OF_(text)
@@ -25,7 +28,8 @@ static void refuse_chunks(HttpConnection *connection) {
 
 static void on_written(h2o_socket_t *socket, const char *err);
 
-/* The library has put callbacks of its own where ours stood: when it begins with the next request, and for what it writes by itself. */
+/* The library has put callbacks of its own where ours stood: when it begins with the next request,
+ * and for what it writes by itself. */
 static void stay_in_front(HttpConnection *connection) {
     h2o_socket_t *socket = connection->socket;
     if (socket->_cb.read == connection->library_read) socket->_cb.read = http_loop_on_read;

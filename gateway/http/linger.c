@@ -7,7 +7,8 @@
 
 #define LINGER_TIME (2 * USEC_SECOND)
 
-/* What has come, inside the kernel. Not by recv: the thread sanitizer would take the NULL of two loops for one buffer. */
+/* What has come, inside the kernel. Not by recv: the thread sanitizer would take the NULL of two
+ * loops for one buffer. */
 static ssize_t throw_away(int fd) {
     return (ssize_t)syscall(SYS_recvfrom, fd, NULL, (size_t)1024 * 1024, MSG_DONTWAIT | MSG_TRUNC, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Sockets whose answer has been written while the peer still sends: what it sends is thrown away until it has read the answer. Loop thread only. */
+/* Sockets whose answer has been written while the peer still sends: what it sends is thrown away
+ * until it has read the answer. Loop thread only. */
 #pragma once
 
 #include "gateway/http/parts.h"

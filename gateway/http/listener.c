@@ -13,8 +13,8 @@
 #include "base/cleanup.h"
 #include "gateway/http/client_address.h"
 
-/* The library reads all that the kernel holds for a connection before anybody can look at it: this is how much that may be (inherited by
- * the connections; the kernel doubles it). */
+/* The library reads all that the kernel holds for a connection before anybody can look at it: this
+ * is how much that may be (inherited by the connections; the kernel doubles it). */
 #define RECEIVE_BYTES (192 * 1024)
 #define FREE_PORT_TRIES 20
 
@@ -30,7 +30,8 @@ static int bind_one(const struct addrinfo *info, unsigned port, bool alone, Http
     int one = 1, only = !alone, receive = RECEIVE_BYTES;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
-    /* [::] alone is for everybody; where the name also stands for an IPv4 address, that one has a socket of its own. */
+    /* [::] alone is for everybody; where the name also stands for an IPv4 address, that one has a
+     * socket of its own. */
     if (info->ai_family == AF_INET6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
     struct sockaddr_storage address = {0};
     memcpy(&address, info->ai_addr, info->ai_addrlen);

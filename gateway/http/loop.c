@@ -20,7 +20,8 @@
 
 /* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
 #define ENTITY_BYTES_MAX ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
-/* Blocks from this size on go back to the system when they are freed, whatever was freed before: bodies come and go. */
+/* Blocks from this size on go back to the system when they are freed, whatever was freed before:
+ * bodies come and go. */
 #define MMAP_BYTES (256 * 1024)
 #define STOP_PATIENCE (2 * USEC_SECOND)
 /*
@@ -40,7 +41,7 @@ static void accept_again(HttpLoop *loop) {
     for (size_t i = 0; i < loop->listener_count; i++) h2o_socket_read_start(loop->listeners[i], http_loop_on_accept);
 }
 
-/* ---- errors of the loop itself --------------------------------------------------------------------------------------------------------- */
+/* ---- errors of the loop itself --------------------------------------------------------------- */
 
 static void reply_error(HttpLoop *loop, h2o_req_t *request, int status, const char *name, const char *message, bool close) {
     HttpReply reply = {.status = status, .close = close};
@@ -49,7 +50,7 @@ static void reply_error(HttpLoop *loop, h2o_req_t *request, int status, const ch
     http_reply(request, &reply);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 typedef struct LoopHandler {
     h2o_handler_t h2o;
@@ -85,7 +86,8 @@ static void take_request(HttpLoop *loop, HttpConnection *connection, h2o_req_t *
     bool framed_too_much = connection->head.chunked && http_connection_framed_too_much(connection);
     connection->request_size = connection->head.chunked ? 0 : connection->head.size + (size_t)connection->head.length;
     http_connection_cut_next_head(connection);
-    /* How long its framing was is forgotten, so that nobody could say where the next request begins. */
+    /* How long its framing was is forgotten, so that nobody could say where the next request
+     * begins. */
     if (connection->head.chunked) request->http1_is_persistent = 0;
     if (connection->head.size > loop->limits.header_bytes) {
         (void)snprintf(message, sizeof message, "The head of the request has %zu bytes; the limit is %zu (option limits.headers).",
@@ -155,7 +157,8 @@ static bool resume_deferred(HttpLoop *loop) {
     return resumed > 0;
 }
 
-/* Errors that the library answers by itself come through the fallback path: their plain text becomes the listener's JSON. */
+/* Errors that the library answers by itself come through the fallback path: their plain text
+ * becomes the listener's JSON. */
 typedef struct LoopFilter {
     h2o_filter_t h2o;
     HttpLoop *loop;
@@ -201,7 +204,7 @@ static void on_library_error(h2o_filter_t *filter, h2o_req_t *request, h2o_ostre
     h2o_setup_next_ostream(request, &stream->h2o.next);
 }
 
-/* ---- the thread ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static void wake(void *context) {
     HttpLoop *loop = context;
@@ -226,7 +229,8 @@ static void set_up(HttpLoop *loop) {
     loop->config.server_name = h2o_iovec_init(NULL, 0);
     loop->config.max_request_entity_size = ENTITY_BYTES_MAX;
     loop->config.http1.upgrade_to_http2 = 0;
-    /* One silent deadline for idling and a request together: beyond all of the sweep's own, which tell the sender. */
+    /* One silent deadline for idling and a request together: beyond all of the sweep's own, which
+     * tell the sender. */
     usec_t longest = loop->limits.keep_alive_idle + loop->limits.head_timeout + loop->limits.body_longest + USEC_MINUTE;
     loop->config.http1.req_timeout = (uint64_t)(longest / USEC_MS);
     h2o_hostconf_t *host = h2o_config_register_host(&loop->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
@@ -367,7 +371,8 @@ static void *run(void *context) {
     set_up(loop);
     (void)sem_post(&loop->started);
     while (!atomic_load(&loop->stop_wanted)) {
-        /* Answers that were written outside the library's own turn leave callbacks (the end of a connection) that only its next turn runs. */
+        /* Answers that were written outside the library's own turn leave callbacks (the end of a
+         * connection) that only its next turn runs. */
         bool at_once = loop->answered || !h2o_linklist_is_empty(&loop->deferred);
         usec_t wait = at_once ? 0 : http_loop_sleep(loop, clock_system()->boot(clock_system()));
         (void)h2o_evloop_run(loop->evloop, (int32_t)((wait + USEC_MS - 1) / USEC_MS)); /* -1 is EINTR: the turn is taken all the same */
@@ -435,7 +440,7 @@ void http_loop_stop(HttpLoop *loop) {
     free(loop);
 }
 
-/* ---- for handlers -------------------------------------------------------------------------------------------------------------------- */
+/* ---- for handlers ---------------------------------------------------------------------------- */
 
 bool http_loop_draining(const HttpLoop *loop) {
     check_on_thread(&loop->owner);

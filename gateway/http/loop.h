@@ -8,8 +8,8 @@
  * and over the budget of unfinished bytes the slowest first.
  *
  * At the connection cap a new connection takes the place of one that never sent a whole request nor
- * showed that it may, then of an idle one, then of a first request that stalls; each time of the one
- * whose last byte is the longest ago, in all loops (places.c). The same holds at the cap of its
+ * showed that it may, then of an idle one, then of a first request that stalls; each time of the
+ * one whose last byte is the longest ago, in all loops (places.c). The same holds at the cap of its
  * address, in its loop. If there is none: accept, raw 503 with Retry-After, close.
  *
  * A connection gets a bounded number of requests and bytes a turn, and all pipelined requests
@@ -34,8 +34,8 @@ struct HttpHead;
 
 typedef struct HttpLoop HttpLoop;
 
-/* `listener` is dup'ed, listened on (-EADDRINUSE: somebody else was first) and accepted from at once. `usage` is shared by all loops of a
- * listener. `name` is the thread's and must last. */
+/* `listener` is dup'ed, listened on (-EADDRINUSE: somebody else was first) and accepted from at
+ * once. `usage` is shared by all loops of a listener. `name` is the thread's and must last. */
 int http_loop_start(const char *name, const HttpListener *listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler,
                     HttpLoop **ret_loop, Error *error);
 Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */
@@ -52,10 +52,12 @@ bool http_loop_draining(const HttpLoop *loop);
 usec_t http_loop_now(const HttpLoop *loop);           /* wall time, taken once a turn */
 void http_loop_request_id(HttpLoop *loop, char *out); /* for X-Request-Id: UUID_TEXT_SIZE bytes of a fresh UUIDv7 */
 Span http_request_peer(struct st_h2o_req_t *request); /* address without port; lasts as long as the request */
-/* The raw head, for on_request only: later the bytes may have moved. Header names are in lower case. */
+/* The raw head, for on_request only: later the bytes may have moved. Header names are in lower
+ * case. */
 const struct HttpHead *http_request_head(struct st_h2o_req_t *request);
 /*
- * The handler is done with the request's body and will answer later, from another turn: the loop need not stop and start polling its
- * connection meanwhile, and the body may go. After this neither the head nor request->entity may be looked at.
+ * The handler is done with the request's body and will answer later, from another turn: the loop
+ * need not stop and start polling its connection meanwhile, and the body may go. After this neither
+ * the head nor request->entity may be looked at.
  */
 void http_request_parked(struct st_h2o_req_t *request);

@@ -2,7 +2,8 @@
 
 #include <h2o.h>
 
-/* Without anything that could end a header line or begin another part of it: the text is repeated in answers. */
+/* Without anything that could end a header line or begin another part of it: the text is repeated
+ * in answers. */
 static Span origin_of(Span value) {
     if (value.size == 0 || value.size > HTTP_ORIGIN_BYTES_MAX) return (Span){0};
     for (size_t i = 0; i < value.size; i++)

@@ -1,4 +1,5 @@
-/* The Origin header (RFC 6454), by which a browser says whose page sends a request. Loop thread only. */
+/* The Origin header (RFC 6454), by which a browser says whose page sends a request. Loop thread
+ * only. */
 #pragma once
 
 #include "gateway/http/head.h"
@@ -8,7 +9,8 @@ struct st_h2o_req_t;
 /* A host name has 253 bytes at most. */
 #define HTTP_ORIGIN_BYTES_MAX 300
 
-/* The origin that the request names; data NULL: none, or what no browser sends. Lasts as long as the request. */
+/* The origin that the request names; data NULL: none, or what no browser sends. Lasts as long as
+ * the request. */
 Span http_request_origin(struct st_h2o_req_t *request);
 /* The same of a raw head that is sound. */
 Span http_head_origin(const HttpHead *head);

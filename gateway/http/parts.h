@@ -1,5 +1,5 @@
-/* The loop and its connections, as all of its parts see them. Everything here belongs to the loop's thread,
- * but for what says otherwise. */
+/* The loop and its connections, as all of its parts see them. Everything here belongs to the loop's
+ * thread, but for what says otherwise. */
 #pragma once
 
 #include <h2o.h>
@@ -40,7 +40,8 @@ typedef enum PlaceRank {
     RANK_KEPT, /* does not go */
 } PlaceRank;
 
-/* One connection; lives from accept until libh2o closes the socket. The socket's on_close.data points to it. */
+/* One connection; lives from accept until libh2o closes the socket. The socket's on_close.data
+ * points to it. */
 typedef struct HttpConnection {
     h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
     HttpLoop *loop;
@@ -84,7 +85,8 @@ typedef struct HttpConnection {
     char peer[ADDRESS_TEXT_BYTES];
 } HttpConnection;
 
-/* A socket whose answer has been written, but whose peer may still be sending: closing it now would reset it before the answer is read. */
+/* A socket whose answer has been written, but whose peer may still be sending: closing it now would
+ * reset it before the answer is read. */
 typedef struct Linger {
     int fd;
     usec_t until;

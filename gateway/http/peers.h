@@ -1,6 +1,6 @@
 /*
- * The connections of a loop, in two lists: those that never sent a whole request, and those that did. Each list is ordered by last
- * activity, the oldest first. Loop thread only.
+ * The connections of a loop, in two lists: those that never sent a whole request, and those that
+ * did. Each list is ordered by last activity, the oldest first. Loop thread only.
  */
 #pragma once
 

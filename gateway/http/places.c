@@ -1,5 +1,6 @@
 /*
- * Who goes when there are more connections than places. By rank, and in a rank the one that was heard last the longest ago, of all loops:
+ * Who goes when there are more connections than places. By rank, and in a rank the one that was
+ * heard last the longest ago, of all loops:
  *
  * - RANK_SILENT: it never sent a whole request, and what it sent is nothing, a part of a head, or a head that the handler would refuse;
  * - RANK_IDLE: it is kept between two requests, or has a part of a later one that shows neither a source with its secret nor bytes at the least
@@ -7,11 +8,13 @@
  * - RANK_STALLED: its first request is on its way, with a source and its secret, but brings nothing for a while; or it shows nothing yet,
  *   but brings bytes at the least rate that a body may have.
  *
- * Nobody else goes: who has a request with the handler, an answer on its way, or a request that is known and goes on. A new connection
- * is then refused; each of the others has its own deadline (sweep.c).
+ * Nobody else goes: who has a request with the handler, an answer on its way, or a request that is
+ * known and goes on. A new connection is then refused; each of the others has its own deadline
+ * (sweep.c).
  *
- * Only a connection's own loop can end it. Each loop publishes when its first of each rank was heard last. Where another loop has the one that
- * must go, the new one is taken above the limit, and that loop ends its own in its next turn, which comes soon while all places are taken.
+ * Only a connection's own loop can end it. Each loop publishes when its first of each rank was
+ * heard last. Where another loop has the one that must go, the new one is taken above the limit,
+ * and that loop ends its own in its next turn, which comes soon while all places are taken.
  */
 #include "gateway/http/places.h"
 
@@ -24,12 +27,13 @@
 #define EVERY_LOOP_TURNS (250 * USEC_MS)
 /* A known request that brings nothing for so long is stalled. */
 #define STALL (2 * USEC_SECOND)
-/* Between loops the order is as exact as this: nobody waits for another loop to end one that is hardly older. */
+/* Between loops the order is as exact as this: nobody waits for another loop to end one that is
+ * hardly older. */
 #define ORDER_SLACK (20 * USEC_MS)
 #define ANY_ADDRESS USAGE_ADDRESS_SLOTS
 _Static_assert(RANK_KEPT == USAGE_RANKS, "a rank is published");
 
-/* ---- ranks --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 /* Its head is whole, and the handler would take the request: a source and its secret are right. */
 static bool is_known(HttpConnection *connection) {
@@ -59,7 +63,8 @@ static PlaceRank rank_of(HttpConnection *connection, usec_t now) {
     return comes_fast(connection, now) ? RANK_STALLED : RANK_SILENT;
 }
 
-/* The first of a rank, of one address or of any, that is not spared; NULL: none. Bytes that the kernel still holds for it are a request, too. */
+/* The first of a rank, of one address or of any, that is not spared; NULL: none. Bytes that the
+ * kernel still holds for it are a request, too. */
 static HttpConnection *find(HttpLoop *loop, PlaceRank rank, unsigned slot, bool spare, usec_t now) {
     h2o_linklist_t *list = rank == RANK_IDLE ? &loop->served : &loop->silent;
     for (h2o_linklist_t *link = list->next; link != list; link = link->next) {
@@ -85,7 +90,7 @@ static void give_up(HttpConnection *connection) {
     }
 }
 
-/* ---- the order of all loops ---------------------------------------------------------------------------------------------------------- */
+/* ---- the order of all loops ------------------------------------------------------------------ */
 
 static void publish(HttpLoop *loop, PlaceRank rank, const HttpConnection *first) {
     check(rank < RANK_KEPT && loop->index < USAGE_LOOPS_MAX && (!first || first->heard > 0));
@@ -126,7 +131,7 @@ bool http_loop_places_are_scarce(const HttpLoop *loop) {
     return atomic_load_explicit(&loop->usage->connections, memory_order_relaxed) >= loop->usage->connections_limit;
 }
 
-/* ---- making room --------------------------------------------------------------------------------------------------------------------- */
+/* ---- making room ----------------------------------------------------------------------------- */
 
 typedef enum Room {
     ROOM_MADE,
@@ -134,7 +139,8 @@ typedef enum Room {
     ROOM_NONE,
 } Room;
 
-/* Ends one connection of the rank, if it is this loop's turn. `spare`: new ones, of any loop, are left. `alone`: whatever the others have. */
+/* Ends one connection of the rank, if it is this loop's turn. `spare`: new ones, of any loop, are
+ * left. `alone`: whatever the others have. */
 static Room end_one(HttpLoop *loop, PlaceRank rank, bool spare, bool alone, usec_t now) {
     usec_t others = first_of_others(loop, rank);
     if (spare && others > now - EVERY_LOOP_TURNS) others = USEC_NEVER;

@@ -6,7 +6,8 @@
 #include "gateway/http/input.h"
 #include "gateway/http/reason.h"
 
-/* libh2o wants headers as pairs; all the lines go into one pair: the first name, and everything behind it as its value. */
+/* libh2o wants headers as pairs; all the lines go into one pair: the first name, and everything
+ * behind it as its value. */
 static void put_headers(h2o_req_t *request, Span lines) {
     if (lines.size == 0) return;
     check(lines.size > 4 && lines.data[lines.size - 2] == '\r' && lines.data[lines.size - 1] == '\n');

@@ -1,6 +1,6 @@
 /*
- * Answers to HTTP requests, for both listeners. Header lines come as finished text ("Name: value\r\n" each), so that an answer costs
- * one copy and no look-ups. Loop thread only.
+ * Answers to HTTP requests, for both listeners. Header lines come as finished text ("Name:
+ * value\r\n" each), so that an answer costs one copy and no look-ups. Loop thread only.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /*
- * The sweep over a loop's connections: libh2o has one silent deadline for everything and buffers a whole body before anybody may look at
- * it, so slow and hostile peers are found here, by what the library's sockets show: how much input waits, and whether it reads or writes.
+ * The sweep over a loop's connections: libh2o has one silent deadline for everything and buffers a
+ * whole body before anybody may look at it, so slow and hostile peers are found here, by what the
+ * library's sockets show: how much input waits, and whether it reads or writes.
  */
 #include "gateway/http/sweep.h"
 
@@ -18,8 +19,8 @@
 #define SWEEP_MIN (4 * USEC_MS)
 #define SWEEP_MAX (100 * USEC_MS)
 #define SWEEP_SHARE 100 /* a sweep may cost one part in so many of the loop's time, unless memory is short */
-/* An unfinished request is held against may_send once it is this old, or HTTP_QUESTION_BYTES large: small ones arrive whole a moment later and
- * get a better answer. */
+/* An unfinished request is held against may_send once it is this old, or HTTP_QUESTION_BYTES large:
+ * small ones arrive whole a moment later and get a better answer. */
 #define QUESTION_AGE (200 * USEC_MS)
 #define SCARCE_SLEEP (10 * USEC_MS)
 
@@ -187,7 +188,8 @@ void http_loop_sweep(HttpLoop *loop, usec_t now) {
     }
     http_loop_sweep_lingers(loop, now);
     loop->swept_at = clock_system()->boot(clock_system());
-    /* While bodies pile up, or replies linger, every few milliseconds; else as often as costs one part in a hundred. */
+    /* While bodies pile up, or replies linger, every few milliseconds; else as often as costs one
+     * part in a hundred. */
     bool soon = all > loop->usage->unfinished_limit / 8 || (loop->draining && !loop->drained_told);
     usec_t interval = soon ? SWEEP_MIN : (loop->swept_at - now) * SWEEP_SHARE;
     loop->sweep_interval = interval < SWEEP_MIN ? SWEEP_MIN : interval > SWEEP_MAX ? SWEEP_MAX : interval;
@@ -198,7 +200,8 @@ bool http_loop_sweep_due(const HttpLoop *loop, usec_t now) {
 }
 
 usec_t http_loop_sleep(const HttpLoop *loop, usec_t now) {
-    /* Input wakes the loop by itself, and the sweep follows; only what stands still needs the clock. */
+    /* Input wakes the loop by itself, and the sweep follows; only what stands still needs the
+     * clock. */
     bool watched = loop->unfinished_bytes > 0 || loop->linger_count > 0 || (loop->draining && !loop->drained_told);
     usec_t due = loop->swept_at + (watched ? loop->sweep_interval : SWEEP_MAX);
     /* Another loop may wait for this one to end a connection. */

@@ -1,4 +1,5 @@
-/* What the sender is told: the short OK, the JSON of everything else, and the header lines that stand on all of it. */
+/* What the sender is told: the short OK, the JSON of everything else, and the header lines that
+ * stand on all of it. */
 #include <stdio.h>
 
 #include "base/metrics.h"
@@ -8,7 +9,7 @@
 
 #define HEADER_BYTES_MAX 1024
 
-/* ---- header lines ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- header lines ---------------------------------------------------------------------------- */
 
 typedef struct Lines {
     size_t size;
@@ -46,7 +47,7 @@ static void put_cors(Lines *lines, h2o_req_t *request) {
     lines->size += cors_put(lines->text + lines->size, http_request_origin(request));
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void json_text(Buffer *out, Span text) {
     buffer_append_byte(out, '"');
@@ -89,7 +90,7 @@ void intake_error_body(void *context, int status, const char *name, const char *
     buffer_append_text(out, "}\n");
 }
 
-/* ---- 2xx ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- 2xx ------------------------------------------------------------------------------------- */
 
 void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body) {
     Lines lines;
@@ -211,7 +212,7 @@ void intake_describe_reject(Intake *intake, size_t index, const Sink *sink, cons
     buffer_append_byte(out, '}');
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 /* What may be said of a source that wants its senders to learn little. */
 static const char *minimal_message(const CallRefusal *refusal) {

@@ -1,6 +1,6 @@
 /*
- * The requests of a turn and their rows: gathered into one RowBatch, which goes to the writer as an Append after the turn; answered when that is
- * back.
+ * The requests of a turn and their rows: gathered into one RowBatch, which goes to the writer as an
+ * Append after the turn; answered when that is back.
  */
 #include "base/log.h"
 #include "base/metrics.h"
@@ -8,7 +8,7 @@
 
 #define LOST_LOG_INTERVAL USEC_SECOND
 
-/* ---- the turn ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the turn -------------------------------------------------------------------------------- */
 
 static TurnNotes *notes_of(Append *append) {
     if (append->tickets) return append->tickets;
@@ -87,7 +87,7 @@ void intake_promise(Intake *intake, uint64_t rows) {
     notes_of(intake->turn->append)->promised += rows;
 }
 
-/* ---- one request ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one request ----------------------------------------------------------------------------- */
 
 static bool refused_by_sink(Intake *intake, size_t index, const Call *call, const Sink *sink, const MapFailure *failure,
                             CallRefusal *refusal) {

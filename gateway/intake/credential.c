@@ -8,8 +8,9 @@
 #define BASIC_BYTES_MAX 576 /* user, colon and password; a multiple of 3 */
 
 bool credential_matches(const char *expected, Span given) {
-    /* Both sides are laid into buffers of one size, so that the comparison sees neither length nor content. OpenSSL takes 7 instructions for
-     * a byte: it gets the differences of all words in one. */
+    /* Both sides are laid into buffers of one size, so that the comparison sees neither length nor
+     * content. OpenSSL takes 7 instructions for a byte: it gets the differences of all words in
+     * one. */
     uint64_t a[CREDENTIAL_BYTES_MAX / sizeof(uint64_t)] = {0}, b[CREDENTIAL_BYTES_MAX / sizeof(uint64_t)] = {0}, differences = 0;
     static const uint64_t none = 0;
     size_t expected_size = expected ? strnlen(expected, sizeof a) : 0;
@@ -21,8 +22,8 @@ bool credential_matches(const char *expected, Span given) {
     return !(different | (expected_size != given.size) | (expected_size == 0));
 }
 
-/* Decodes into `out`, also without padding and with the alphabet for URLs (RFC 4648); what does not fit or is not base64 gives an empty span,
- * which matches nothing. */
+/* Decodes into `out`, also without padding and with the alphabet for URLs (RFC 4648); what does not
+ * fit or is not base64 gives an empty span, which matches nothing. */
 static Span base64_decode(Span text, char out[static BASIC_BYTES_MAX]) {
     char padded[BASIC_BYTES_MAX / 3 * 4];
     while (text.size && text.data[text.size - 1] == '=') text.size--;

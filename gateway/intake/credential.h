@@ -1,6 +1,7 @@
 /*
- * Who may send to a source: the secret in the URL, or in a header (Authorization: Bearer, the password of Authorization: Basic,
- * X-Api-Key). Comparing takes the same time whatever the bytes are, and whether or not the source exists. Pure; any thread.
+ * Who may send to a source: the secret in the URL, or in a header (Authorization: Bearer, the
+ * password of Authorization: Basic, X-Api-Key). Comparing takes the same time whatever the bytes
+ * are, and whether or not the source exists. Pure; any thread.
  */
 #pragma once
 
@@ -14,5 +15,6 @@
 /* `expected` NULL: there is no such source; the same work is done, and false comes out. */
 bool credential_matches(const char *expected, Span given);
 
-/* Looks at both headers (empty: not sent) and does the same work for all that they may hold. `expected` as above. */
+/* Looks at both headers (empty: not sent) and does the same work for all that they may hold.
+ * `expected` as above. */
 bool credential_in_headers(const char *expected, Span authorization, Span api_key);

@@ -9,7 +9,7 @@
 #include "gateway/intake/cors.h"
 #include "gateway/intake/parts.h"
 
-/* ---- waiters --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- waiters --------------------------------------------------------------------------------- */
 
 static void on_request_died(void *memory) {
     Waiter **guard = memory;
@@ -29,7 +29,7 @@ h2o_req_t *waiter_release(Waiter *waiter) {
     return request;
 }
 
-/* ---- routes ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 static bool method_is(Span method, Span name) {
     return span_equal(method, name);
@@ -107,7 +107,8 @@ static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span m
     intake_answer_plain(intake, request, NULL, SPAN("OK"));
 }
 
-/* Decimal, without sign; false: it is no number. Numbers that are too large are one that no project has. */
+/* Decimal, without sign; false: it is no number. Numbers that are too large are one that no project
+ * has. */
 static bool project_of(Span text, uint64_t *ret_project) {
     uint64_t project = 0;
     for (size_t i = 0; i < text.size; i++) {
@@ -118,7 +119,8 @@ static bool project_of(Span text, uint64_t *ret_project) {
     return text.size > 0;
 }
 
-/* The source that the route and its secret name, NULL if there is none: the same work is done for both. */
+/* The source that the route and its secret name, NULL if there is none: the same work is done for
+ * both. */
 static SnapshotSource *find_source(const Intake *intake, const Route *route, uint64_t project, Span authorization, Span api_key) {
     SnapshotSource *source = snapshot_find(intake->snapshot, route->source);
     const HttpSource *http = source ? http_of(source) : NULL;
@@ -161,7 +163,8 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
     return NULL;
 }
 
-/* A browser asks without the credentials that are headers: then every source is the same to it, whether there is one or not. */
+/* A browser asks without the credentials that are headers: then every source is the same to it,
+ * whether there is one or not. */
 static void preflight(Intake *intake, h2o_req_t *request, const Route *route) {
     uint64_t project;
     bool known = route->secret_in_url && project_of(route->project, &project);
@@ -251,7 +254,7 @@ static bool unlimited(void *context, Span address) {
     return trusted_proxies_hold(intake->proxies, address);
 }
 
-/* ---- messages and turns ---------------------------------------------------------------------------------------------------------------- */
+/* ---- messages and turns ---------------------------------------------------------------------- */
 
 static void on_drained(void *context) {
     Intake *intake = context;
@@ -307,7 +310,7 @@ static void on_turn(void *context) {
     mailbox_post(intake->options.control, &drained->message);
 }
 
-/* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and stop -------------------------------------------------------------------------- */
 
 static void intake_free(Intake *intake) {
     check(intake->long_count == 0);

@@ -1,7 +1,8 @@
 /*
- * The intake: HTTP requests in, Appends out, answers back. One Intake a loop thread; nothing of it is shared but the snapshot and usage.
- * All of a turn's requests are gathered into one Append, posted to the writer after the turn; a request is answered on its own loop when the
- * Append is back (or at once, when no sink waits for the sync), unless it died meanwhile.
+ * The intake: HTTP requests in, Appends out, answers back. One Intake a loop thread; nothing of it
+ * is shared but the snapshot and usage. All of a turn's requests are gathered into one Append,
+ * posted to the writer after the turn; a request is answered on its own loop when the Append is
+ * back (or at once, when no sink waits for the sync), unless it died meanwhile.
  */
 #pragma once
 
@@ -39,5 +40,6 @@ typedef struct IntakeOptions {
 /* Starts the loop thread on `listener`. */
 int intake_start(const IntakeOptions *options, const HttpListener *listener, Intake **ret_intake, Error *error);
 Mailbox *intake_mailbox(Intake *intake); /* MESSAGE_SNAPSHOT, MESSAGE_DRAIN */
-/* Waits until all Appends and template batches are back, so the writer and the broker must still answer; joins the thread. NULL-safe. */
+/* Waits until all Appends and template batches are back, so the writer and the broker must still
+ * answer; joins the thread. NULL-safe. */
 void intake_stop(Intake *intake);

@@ -1,13 +1,15 @@
 /*
- * Long requests: those of many events, or of a large body of several. They are split and mapped in slices of a few milliseconds, one after
- * another, and the loop serves its other connections between the slices. No list of all events is made: what a request takes is its
- * body and its rows. Bodies that wait count as unfinished bytes, rows as bytes in flight from the first slice on.
+ * Long requests: those of many events, or of a large body of several. They are split and mapped in
+ * slices of a few milliseconds, one after another, and the loop serves its other connections
+ * between the slices. No list of all events is made: what a request takes is its body and its rows.
+ * Bodies that wait count as unfinished bytes, rows as bytes in flight from the first slice on.
  *
- * The sources take turns: one request of each that has any is mapped, then the next one of each. A request that waits for templates waits
- * apart, so it holds nobody up.
+ * The sources take turns: one request of each that has any is mapped, then the next one of each. A
+ * request that waits for templates waits apart, so it holds nobody up.
  *
- * A request keeps its connection unread meanwhile, so its body and its head stay where they are. Where the source has templates, a slice ends
- * with a batch for the broker, and the next one begins when it is back.
+ * A request keeps its connection unread meanwhile, so its body and its head stay where they are.
+ * Where the source has templates, a slice ends with a batch for the broker, and the next one begins
+ * when it is back.
  */
 #include <stdlib.h>
 
@@ -121,7 +123,7 @@ static void long_free(Intake *intake, LongCall *job) {
     free(job);
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* STEP_ON: there is one. */
 static Step next_frame(Intake *intake, LongCall *job, Frame *ret_frame, CallRefusal *refusal) {
@@ -175,7 +177,7 @@ static Step map_frame(Intake *intake, LongCall *job, size_t *work, CallRefusal *
     return map_event(intake, job, &event, frame.large, refusal);
 }
 
-/* ---- templates --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- templates ------------------------------------------------------------------------------- */
 
 static Step send_batch(Intake *intake, LongCall *job, CallRefusal *refusal) {
     size_t count = 0, bytes = 0;
@@ -224,7 +226,7 @@ void intake_long_templates_back(Intake *intake, TemplateBatch *batch) {
     make_ready(intake, job);
 }
 
-/* ---- slices ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- slices ---------------------------------------------------------------------------------- */
 
 static Step next_step(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
     if (job->counting) return count_event(intake, job, work, refusal);

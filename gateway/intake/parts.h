@@ -1,6 +1,7 @@
 /*
- * What the intake's files share: intake.c (thread, routes), request.c (body to events), long.c (requests of many events), append.c (a turn's
- * requests and their rows), templates.c (requests that wait for templates), answer.c (answers). All of it on the loop's thread.
+ * What the intake's files share: intake.c (thread, routes), request.c (body to events), long.c
+ * (requests of many events), append.c (a turn's requests and their rows), templates.c (requests
+ * that wait for templates), answer.c (answers). All of it on the loop's thread.
  */
 #pragma once
 
@@ -37,9 +38,10 @@ static inline const HttpSource *http_of(const SnapshotSource *source) {
 #define LARGE_KEPT_BYTES ((size_t)64 * 1024) /* of an event that is over its limit */
 #define RETRY_AFTER_OVERLOAD 2               /* seconds */
 
-/* ---- requests that wait --------------------------------------------------------------------------------------------------------------- */
+/* ---- requests that wait ---------------------------------------------------------------------- */
 
-/* A request that is answered from a later turn. It may die first: then its pool clears `request` through the guard. */
+/* A request that is answered from a later turn. It may die first: then its pool clears `request`
+ * through the guard. */
 typedef struct Waiter {
     h2o_req_t *request; /* NULL: it died */
     struct Waiter **guard;
@@ -49,7 +51,7 @@ void waiter_init(Waiter *waiter, h2o_req_t *request);
 /* Before it is answered or forgotten; gives the request, NULL when it died. */
 h2o_req_t *waiter_release(Waiter *waiter);
 
-/* ---- one request ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- one request ----------------------------------------------------------------------------- */
 
 /* Why a request is refused. */
 typedef struct CallRefusal {
@@ -78,7 +80,7 @@ typedef struct Call {
     UsageClaim claim; /* bytes in flight that it has already: while its events were with the template broker */
 } Call;
 
-/* ---- a turn ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a turn ---------------------------------------------------------------------------------- */
 
 typedef struct Ticket {
     Waiter waiter;
@@ -147,9 +149,11 @@ struct Intake {
 void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head);
 
 /* append.c */
-/* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The caller answers. */
+/* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The
+ * caller answers. */
 bool intake_gather(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal);
-/* The same in steps: begin, then the events, then end or undo. A step that refuses has undone nothing yet. */
+/* The same in steps: begin, then the events, then end or undo. A step that refuses has undone
+ * nothing yet. */
 void intake_gather_begin(Intake *intake, const Call *call, Gather *gather);
 /* `large`: as in Frame. */
 bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t large, size_t index,
@@ -168,19 +172,22 @@ void intake_append_back(Intake *intake, Append *append);
 void intake_tell_lost(Intake *intake);
 
 /* templates.c */
-/* The call's events go to the template broker after the turn; the request is parked. false: *refusal says why. */
+/* The call's events go to the template broker after the turn; the request is parked. false:
+ * *refusal says why. */
 bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal);
 void intake_post_templates(Intake *intake);
 void intake_templates_back(Intake *intake, TemplateBatch *batch);
 void intake_parked_drop(Intake *intake);
-/* The refusal of a request one of whose events the templates could not evaluate, without being to blame: it is to be sent again. */
+/* The refusal of a request one of whose events the templates could not evaluate, without being to
+ * blame: it is to be sent again. */
 void intake_unavailable(const TemplateEvent *event, CallRefusal *refusal);
 /* request.c: gathers, and answers now or by ticket. */
 void intake_store(Intake *intake, const Call *call);
 /* What was gathered is answered, now or by ticket. */
 void intake_answer_gathered(Intake *intake, const Call *call, const Gather *gather);
 void intake_answer_none(Intake *intake, const Call *call);
-/* The event, number call->count, is over its limit. true: all sinks quarantine, so its beginning is kept for the rejects. */
+/* The event, number call->count, is over its limit. true: all sinks quarantine, so its beginning is
+ * kept for the rejects. */
 bool intake_cut_event(const Intake *intake, const Call *call, Frame *frame, CallRefusal *refusal);
 /* `error` of frames_next. */
 void intake_refuse_misfit(const Error *error, CallRefusal *refusal);
@@ -188,8 +195,8 @@ void intake_refuse_misfit(const Error *error, CallRefusal *refusal);
 bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *refusal);
 
 /* long.c */
-/* The request is mapped in slices, between other requests. `decoded`: `body` lies in the intake's scratch, which it takes. false: *refusal
- * says why not. */
+/* The request is mapped in slices, between other requests. `decoded`: `body` lies in the intake's
+ * scratch, which it takes. false: *refusal says why not. */
 bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, CallRefusal *refusal);
 bool intake_work(Intake *intake); /* one slice; true: there is more */
 void intake_long_templates_back(Intake *intake, TemplateBatch *batch);
@@ -203,7 +210,8 @@ Span intake_stored_body(Intake *intake, const Call *call, const RowTally *tally,
 void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal);
 void intake_error_body(void *context, int status, const char *name, const char *message, Buffer *out);
 void intake_error_headers(Span origin, Buffer *out); /* for HttpHandler */
-/* To OPTIONS of a source's URL: what a browser asks before it sends what a page wants to send. `source` NULL: it is not known, or not to be told. */
+/* To OPTIONS of a source's URL: what a browser asks before it sends what a page wants to send.
+ * `source` NULL: it is not known, or not to be told. */
 void intake_answer_preflight(Intake *intake, h2o_req_t *request, const SnapshotSource *source);
 void intake_answer_plain(Intake *intake, h2o_req_t *request, const char *headers, Span body);
 /* Appends {index, sinkId, column, error, message} to intake->rejected. */

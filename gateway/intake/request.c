@@ -1,4 +1,5 @@
-/* From the body of a request to its events, and what comes before they are mapped: encoding, framing, limits, rate. */
+/* From the body of a request to its events, and what comes before they are mapped: encoding,
+ * framing, limits, rate. */
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -28,9 +29,10 @@ static bool overloaded(CallRefusal *refusal, const char *message) {
     return false;
 }
 
-/* ---- body and events --------------------------------------------------------------------------------------------------------------------- */
+/* ---- body and events ------------------------------------------------------------------------- */
 
-/* The body without its encoding; decoded bytes lie in the intake's scratch until the next request. */
+/* The body without its encoding; decoded bytes lie in the intake's scratch until the next
+ * request. */
 static __attribute__((noinline)) bool decode(Intake *intake, const Call *call, ContentEncoding encoding, Span *ret_body,
                                              CallRefusal *refusal) {
     Span sent = {call->request->entity.base, call->request->entity.len};
@@ -93,9 +95,10 @@ static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *ref
     return SPLIT_REFUSED;
 }
 
-/* ---- limits ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
-/* The bucket is one number: the time at which it is full again. A request larger than the burst passes when it is full. */
+/* The bucket is one number: the time at which it is full again. A request larger than the burst
+ * passes when it is full. */
 static __attribute__((noinline)) bool charge(const Intake *intake, const Call *call, CallRefusal *refusal) {
     const HttpSource *source = http_of(call->source);
     int64_t rate = source->rate_events, burst = source->rate_burst;
@@ -132,7 +135,7 @@ static bool gates_open(const Call *call, CallRefusal *refusal) {
     return true;
 }
 
-/* ---- what plans may need ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what plans may need --------------------------------------------------------------------- */
 
 /* As received, without what would give secrets away. */
 static void set_headers(Intake *intake, Call *call, const HttpHead *head) {
@@ -172,7 +175,7 @@ static void set_ip(Intake *intake, Call *call, const HttpHead *head) {
     call->common.ip = client_address(intake->proxies, peer, forwarded_for, forwarded, intake->ip);
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static void answer_nothing_stored(Intake *intake, const Call *call, const char *message) {
     static const RowTally nothing;

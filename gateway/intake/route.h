@@ -1,4 +1,5 @@
-/* Which of the intake's few routes a request target is. By hand: there are four. Pure; any thread. */
+/* Which of the intake's few routes a request target is. By hand: there are four. Pure; any
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,5 +23,6 @@ typedef struct Route {
     bool verbose; /* ?verbose=true */
 } Route;
 
-/* `target` as sent: path and query, or a whole URL. Percent escapes are decoded into `scratch`, which the spans may point to. */
+/* `target` as sent: path and query, or a whole URL. Percent escapes are decoded into `scratch`,
+ * which the spans may point to. */
 Route route_of(Span target, char scratch[static ROUTE_BYTES_MAX]);

@@ -1,6 +1,7 @@
 /*
- * Requests of sources with templates: their events are copied into a batch for the template broker after the turn, one batch a source,
- * and are mapped when it is back. The request may die meanwhile; its rows are then not stored.
+ * Requests of sources with templates: their events are copied into a batch for the template broker
+ * after the turn, one batch a source, and are mapped when it is back. The request may die
+ * meanwhile; its rows are then not stored.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +81,8 @@ static void fill_batch(Intake *intake, TemplateBatch *batch, size_t at, Parked *
     parked->call.common = (Event){0};
 }
 
-/* Takes those of one source off the list, in order, as many as a batch should hold, at least one. */
+/* Takes those of one source off the list, in order, as many as a batch should hold, at least
+ * one. */
 static Parked *take_group(Intake *intake, size_t *ret_events) {
     Parked *group = NULL, **group_tail = &group, **link = &intake->parked;
     const SnapshotSource *source = intake->parked->call.source;

@@ -43,7 +43,8 @@ static EventHeader *copy_headers(Arena *arena, const DryRunRequest *request, siz
     return headers;
 }
 
-/* The first encoding that is one counts, another one beside it is one too many; as at the intake. */
+/* The first encoding that is one counts, another one beside it is one too many; as at the
+ * intake. */
 static ContentEncoding encoding_of(const DryRunRequest *request) {
     ContentEncoding encoding = ENCODING_IDENTITY;
     for (size_t i = 0; i < request->header_count; i++) {

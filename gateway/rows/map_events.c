@@ -36,7 +36,7 @@ typedef struct MapRun {
     bool refused;
 } MapRun;
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* The next row of the reader; false: there is none. */
 static bool print_json(MapRun *run, const Sink *sink) {
@@ -81,7 +81,7 @@ static int written(Error *error) {
     return error_set(error, -errno, "the rows cannot be written: %s", strerrordesc_np(errno));
 }
 
-/* ---- events -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* The meta values that were given, as events of the source have them. */
 static int set_meta(const MapRun *run, const Source *source, EventMeta *meta, Error *error) {
@@ -140,7 +140,8 @@ static void evaluate_templates(MapRun *run, DryRun *const *runs, TemplateBatch *
     }
 }
 
-/* What events of several runs have in common: the line. A body that is one request each source may split in its own way: the number. */
+/* What events of several runs have in common: the line. A body that is one request each source may
+ * split in its own way: the number. */
 static size_t place_of(const MapRun *run, DryRun *dry, size_t event) {
     return run->input->lines ? dry_run_line(dry, event) : event;
 }
@@ -187,7 +188,7 @@ static int map_text(MapRun *run, Span text, Error *error) {
     return r == 0 ? written(error) : r;
 }
 
-/* ---- input --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 /* Appends what is there, and waits for it to be; 0 at the end. */
 static ssize_t read_some(const MapInput *input, Buffer *out, Error *error) {
@@ -278,7 +279,7 @@ static int map_stream(MapRun *run, Error *error) {
     }
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 typedef struct EventPlace {
     const Sink *sink;

@@ -1,6 +1,7 @@
 /*
- * The work of `sluice map`: events from a file or a pipe through the plans of sources, rows to standard output, what could not be mapped to
- * standard error with file and line. One thread; the memory that it takes does not grow with the number of lines.
+ * The work of `sluice map`: events from a file or a pipe through the plans of sources, rows to
+ * standard output, what could not be mapped to standard error with file and line. One thread; the
+ * memory that it takes does not grow with the number of lines.
  */
 #pragma once
 
@@ -36,7 +37,8 @@ typedef struct MapCounts {
     size_t events, refused; /* refused: events that some sink could not take */
 } MapCounts;
 
-/* `csv`: the row text as it is staged, of the only sink; else a JSON object a row. 0 also when events were refused. -EINVAL: a template is wrong, or
- * the input cannot be one request; else reading, writing or a template worker failed. */
+/* `csv`: the row text as it is staged, of the only sink; else a JSON object a row. 0 also when
+ * events were refused. -EINVAL: a template is wrong, or the input cannot be one request; else
+ * reading, writing or a template worker failed. */
 int map_events(const MapTarget *targets, size_t target_count, const MapInput *input, bool csv, const Options *options,
                MapCounts *ret_counts, Error *error);

@@ -71,7 +71,7 @@ struct RowMaker {
     size_t free_buffer_count, free_buffer_room, free_buffer_bytes;
 };
 
-/* ---- what is used again ------------------------------------------------------------------------------------------------------------------ */
+/* ---- what is used again ---------------------------------------------------------------------- */
 
 static Buffer take_buffer(RowMaker *maker) {
     if (maker->free_buffer_count == 0) return (Buffer){0};
@@ -135,7 +135,7 @@ void row_maker_free(RowMaker *maker) {
     free(maker);
 }
 
-/* ---- sources of the batch ---------------------------------------------------------------------------------------------------------------- */
+/* ---- sources of the batch -------------------------------------------------------------------- */
 
 static BatchSource **bucket_of(RowBatch *batch, const SnapshotSource *source) {
     return &batch->buckets[((uintptr_t)source >> 5) * 0x9e3779b1u % ROW_BATCH_BUCKETS];
@@ -170,7 +170,7 @@ static BatchSource *find_source(RowBatch *batch, SnapshotSource *source) {
     return batch->last = found ? found : add_source(batch, source, bucket);
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* The open run ends before the record `next`. */
 static void put_run(BatchSink *sink, Arena *arena, int64_t next) {
@@ -191,7 +191,8 @@ static void put_run(BatchSink *sink, Arena *arena, int64_t next) {
     sink->piece.run_count++;
 }
 
-/* No piece ends inside a run: the one that has rows in it ends, too, and goes on in the next piece from the record at hand. */
+/* No piece ends inside a run: the one that has rows in it ends, too, and goes on in the next piece
+ * from the record at hand. */
 static __attribute__((noinline)) void cut_run(BatchSink *sink, Arena *arena, int64_t record) {
     SinkRuns *runs = sink->runs;
     if (sink->piece.rows > runs->rows_before) {
@@ -234,7 +235,7 @@ static inline void count_event(BatchSink *sink, size_t bytes, uint32_t rows, use
     sink->piece.rows += rows;
 }
 
-/* ---- parts ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source, UsageClaim take_claim, RowPart *ret_part) {
     if (!batch->append) {
@@ -325,7 +326,8 @@ static Span keep(Arena *arena, Span bytes) {
     return (Span){arena_copy(arena, bytes), bytes.size};
 }
 
-/* The event as it came, for each sink that failed; without its body where values are masked. What that takes. */
+/* The event as it came, for each sink that failed; without its body where values are masked. What
+ * that takes. */
 static uint64_t add_rejects(RowBatch *batch, const RowPart *part, const Event *event, Span content_type) {
     Arena *arena = &batch->append->arena;
     bool dropped = plan_drops_bodies(part->source->source->plan);
@@ -461,7 +463,8 @@ static void keep_defaults(RowBatch *batch, RowPart *part, const bool *has_row) {
     }
 }
 
-/* Of a source with sinks that infer: what they lack is told, of the sinks that have a row of the event. Of one with defaults: how often they are used. */
+/* Of a source with sinks that infer: what they lack is told, of the sinks that have a row of the
+ * event. Of one with defaults: how often they are used. */
 static __attribute__((noinline)) bool keep_and_tell(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
     bool has_row[SINKS_A_SOURCE_MAX];
     size_t count;
@@ -482,7 +485,7 @@ bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span con
     return keep_event(batch, part, event, content_type);
 }
 
-/* ---- runs -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 void row_batch_runs_begin(RowBatch *batch, RowPart *part, const int64_t *next, const bool *sets_end) {
     BatchSource *source = part->source;
@@ -545,7 +548,7 @@ static void undo_runs(RowBatch *batch, BatchSource *source) {
     source->has_runs = false;
 }
 
-/* ---- the end of a part ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end of a part ----------------------------------------------------------------------- */
 
 bool row_batch_admit(RowBatch *batch, RowPart *part) {
     return usage_resize(batch->maker->usage, part->source->source->usage, &part->claim, part->bytes + part->elsewhere);
@@ -593,7 +596,7 @@ void row_batch_undo(RowBatch *batch, RowPart *part) {
     usage_release(batch->maker->usage, part->source->source->usage, &part->claim);
 }
 
-/* ---- the Append -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the Append ------------------------------------------------------------------------------ */
 
 static bool has_empty(const BatchSource *source) {
     uint64_t empty = 0;
@@ -601,7 +604,8 @@ static bool has_empty(const BatchSource *source) {
     return empty > 0;
 }
 
-/* What disabled sinks did not get of what was gathered, and what gave the others nothing. Records stay where they are, and wait for a disabled sink. */
+/* What disabled sinks did not get of what was gathered, and what gave the others nothing. Records
+ * stay where they are, and wait for a disabled sink. */
 static void note_skips(const RowBatch *batch, Append *append, size_t most) {
     append->skips = arena_alloc(&append->arena, most * sizeof *append->skips);
     append->skip_count = 0;

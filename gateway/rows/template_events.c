@@ -3,7 +3,8 @@
 #include "mapping/meta.h"
 
 uint64_t template_events_bytes(const Plan *plan, const Frame *frames, size_t count) {
-    /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
+    /* What an event takes beside its text is the most of it when it is short: its text is kept
+     * twice, by two spans. */
     uint64_t each = sizeof(TemplateEvent) + plan_template_count(plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
     uint64_t bytes = count * each;
     for (size_t i = 0; i < count; i++) bytes += frames[i].body.size;

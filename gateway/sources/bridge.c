@@ -14,7 +14,7 @@
 #define AGAIN_MAX (30 * USEC_SECOND)
 #define TELL_EVERY (10 * USEC_SECOND) /* another trouble, in the log */
 
-/* ---- the definition -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the definition -------------------------------------------------------------------------- */
 
 static BridgeWant want_of(const Bridge *bridge) {
     const SnapshotSource *source = bridge->source;
@@ -95,7 +95,7 @@ void bridge_expedite(Bridge *bridge) {
     atomic_store(&bridge->expedited, true);
 }
 
-/* ---- the client ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the client ------------------------------------------------------------------------------ */
 
 void bridge_trouble(Bridge *bridge, const Error *error) {
     usec_t now = bridge_now(bridge);
@@ -188,7 +188,7 @@ void bridge_open_client(Bridge *bridge) {
     flow_open(bridge);
 }
 
-/* ---- messages --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 void bridge_post_writer(Bridge *bridge, Request *take_request, MessageKind kind, void (*drop)(Request *request)) {
     Request *request = take_request;
@@ -287,7 +287,7 @@ static void take_mail(Bridge *bridge) {
     }
 }
 
-/* ---- a newer definition ----------------------------------------------------------------------------------------------------------------- */
+/* ---- a newer definition ---------------------------------------------------------------------- */
 
 /* Must the client be opened anew? */
 static bool differs(const Source *old, const Source *now) {
@@ -333,7 +333,7 @@ static void adopt(Bridge *bridge) {
     snapshot_unref(old);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static usec_t end_step(Bridge *bridge, usec_t now) {
     usec_t until = bridge->draining ? bridge->drain_until : USEC_NEVER;
@@ -377,7 +377,7 @@ void bridge_free(Bridge *bridge) {
     free(bridge);
 }
 
-/* ---- the step --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
@@ -395,7 +395,8 @@ static usec_t work(Bridge *bridge, usec_t now) {
         known_step(bridge, now);
         return USEC_NEVER;
     }
-    /* A new client begins with new micro-batches: what the template broker has of the old ones comes back first. */
+    /* A new client begins with new micro-batches: what the template broker has of the old ones
+     * comes back first. */
     bool may_open = !bridge->client && !bridge->left_for_destination && !bridge->templates_out;
     if (may_open && now >= bridge->again) bridge_open_client(bridge);
     if (!bridge->client) {

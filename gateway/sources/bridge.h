@@ -1,6 +1,7 @@
 /*
- * A bridge: a source that reads from a broker, as a state machine. bridge_step takes what waits in its mailbox, reads records, and sends rows to
- * the writer; a thread of its own (bridge_runner.h), a test or the simulation calls it. Everything that it talks to is given: there are no globals.
+ * A bridge: a source that reads from a broker, as a state machine. bridge_step takes what waits in
+ * its mailbox, reads records, and sends rows to the writer; a thread of its own (bridge_runner.h),
+ * a test or the simulation calls it. Everything that it talks to is given: there are no globals.
  *
  *   bridge.c            mail, the client, definitions that change, the end
  *   bridge_topics.c     which topics and partitions there are, and assignments
@@ -49,17 +50,20 @@ typedef struct BridgeOptions {
 /* `source`: of the snapshot, of which it takes a reference. Its options are copied. */
 Bridge *bridge_new(const BridgeOptions *options, Snapshot *snapshot, const SnapshotSource *source);
 /*
- * It takes MESSAGE_SNAPSHOT, MESSAGE_DRAIN, MESSAGE_BRIDGE_SEEK and _SKIP, and answers to what it asked. It is there until bridge_free, so that what
- * comes back late has a place.
+ * It takes MESSAGE_SNAPSHOT, MESSAGE_DRAIN, MESSAGE_BRIDGE_SEEK and _SKIP, and answers to what it
+ * asked. It is there until bridge_free, so that what comes back late has a place.
  */
 Mailbox *bridge_mailbox(Bridge *bridge);
-/* Does what there is to do, and waits for records at most 100 ms; returns how long nothing will change without a message. */
+/* Does what there is to do, and waits for records at most 100 ms; returns how long nothing will
+ * change without a message. */
 usec_t bridge_step(Bridge *bridge);
 /* Its source is gone, or it was drained: it does nothing any more. */
 bool bridge_has_ended(const Bridge *bridge);
 /* Nothing that it asked for is on its way. After it has ended: it can be freed while others run. */
 bool bridge_is_owed_nothing(const Bridge *bridge);
-/* A message comes that it should look at soon, a snapshot or the end: what waits for the broker gives up until then. Any thread. */
+/* A message comes that it should look at soon, a snapshot or the end: what waits for the broker
+ * gives up until then. Any thread. */
 void bridge_expedite(Bridge *bridge);
-/* Nobody posts any more. The calling thread becomes the owner of the mailbox, and drops what is in it. NULL-safe. */
+/* Nobody posts any more. The calling thread becomes the owner of the mailbox, and drops what is in
+ * it. NULL-safe. */
 void bridge_free(Bridge *bridge);

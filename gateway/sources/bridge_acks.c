@@ -1,7 +1,9 @@
 /*
- * A broker that keeps what is not acknowledged: a durable consumer of JetStream. There are no positions, runs or claims. What is committed is acked,
- * and what is not comes again, so that nothing is lost; nothing is doubled, since the sequences of the messages that are committed are stored
- * with their rows, in one transaction (seen_intervals.h). One Append is in flight at most: a mark says what all Appends before it have stored.
+ * A broker that keeps what is not acknowledged: a durable consumer of JetStream. There are no
+ * positions, runs or claims. What is committed is acked, and what is not comes again, so that
+ * nothing is lost; nothing is doubled, since the sequences of the messages that are committed are
+ * stored with their rows, in one transaction (seen_intervals.h). One Append is in flight at most: a
+ * mark says what all Appends before it have stored.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +16,7 @@
 
 #define WORKING_EVERY (10 * USEC_SECOND) /* the broker waits for an ack for 30 s and more */
 
-/* ---- the mark --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the mark -------------------------------------------------------------------------------- */
 
 static Span stream_id(const Bridge *bridge) {
     return span_of(bridge->world.topics[0].topic_id);
@@ -25,7 +27,8 @@ static Span subject_of(const Bridge *bridge) {
     return span_of(nats && nats->subject ? nats->subject : "");
 }
 
-/* The mark of the present generation of the stream. false: it is of an earlier one, and that of the next generation is asked for. */
+/* The mark of the present generation of the stream. false: it is of an earlier one, and that of the
+ * next generation is asked for. */
 static bool take_mark(Bridge *bridge, Span mark) {
     BridgeAcks *acks = &bridge->acks;
     const BridgeTopic *topic = &bridge->world.topics[0];
@@ -75,7 +78,7 @@ void acks_deinit(Bridge *bridge) {
     *acks = (BridgeAcks){0};
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 bool acks_wants(Bridge *bridge, const ClientRecord *record) {
     BridgeAcks *acks = &bridge->acks;
@@ -122,7 +125,7 @@ void acks_forgot(Bridge *bridge) {
     if (bridge->has_sealed) hold_all(bridge, bridge->sealed);
 }
 
-/* ---- Appends ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Appends --------------------------------------------------------------------------------- */
 
 static void keep_tokens(BridgeAcks *acks, const Span *tokens, size_t count) {
     buffer_clear(&acks->tokens);
@@ -179,7 +182,7 @@ void acks_append_back(Bridge *bridge, bool done) {
     acks->span_count = 0;
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void tell_working(Bridge *bridge, MicroBatch *batch) {
     const Span *tokens;

@@ -1,6 +1,7 @@
 /*
- * Where each sink goes on: first the writer is asked what it has, then the destination where it stands. In this order, since a position moves on
- * by imports alone, it is inside of what the writer had, unless somebody else has moved it.
+ * Where each sink goes on: first the writer is asked what it has, then the destination where it
+ * stands. In this order, since a position moves on by imports alone, it is inside of what the
+ * writer had, unless somebody else has moved it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@
 #define CLAIMS_MAX 2                      /* of a sink, on their way: those of earlier assignments may hang with its destination */
 #define LEAVE_AFTER (5 * USEC_MINUTE)     /* of a destination that takes nothing: others may have the partitions */
 
-/* A question to the writer; its answer is dropped when the partitions or sinks have changed since. */
+/* A question to the writer; its answer is dropped when the partitions or sinks have changed
+ * since. */
 typedef struct Question {
     Progress progress; /* first */
     uint64_t number, epoch;
@@ -42,7 +44,7 @@ void claims_look(Bridge *bridge, size_t sink, BridgeLook look) {
     bridge->progress_due = 0;
 }
 
-/* ---- the writer ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 static void drop_question(Request *request) {
     Progress *progress = (Progress *)request;
@@ -114,7 +116,8 @@ static void take_heard(Bridge *bridge, size_t sink, const SinkProgress *progress
     }
 }
 
-/* Somebody has set the positions. Of a partition that came meanwhile there is none yet: it is claimed then. */
+/* Somebody has set the positions. Of a partition that came meanwhile there is none yet: it is
+ * claimed then. */
 static void end_missing(Bridge *bridge, size_t sink, const SinkProgress *progress) {
     BridgeSink *of = &bridge->sinks[sink];
     if (strcmp(of->stopped, "positionsMissing") != 0) return;
@@ -165,7 +168,7 @@ static void take_news(Bridge *bridge, const Question *question, size_t sink) {
     }
 }
 
-/* ---- the destinations ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the destinations ------------------------------------------------------------------------ */
 
 static ClaimContext *context_of(const Bridge *bridge, size_t sink) {
     ClaimContext *context = calloc(1, sizeof *context);
@@ -225,7 +228,8 @@ static void ask_origin(Bridge *bridge, size_t sink) {
     post_claim(bridge, sink);
 }
 
-/* The destination does not answer: its sink goes on where the writer's chain ends, or not at all. */
+/* The destination does not answer: its sink goes on where the writer's chain ends, or not at
+ * all. */
 static void go_on_without(Bridge *bridge, size_t sink) {
     for (size_t i = 0; i < bridge->part_count; i++) {
         if (*bridge_next(bridge, i, sink) >= 0) continue;
@@ -301,7 +305,7 @@ void claims_progress_back(Bridge *bridge, Progress *take_progress) {
     drop_question(&question->progress.request);
 }
 
-/* ---- a claim is back -------------------------------------------------------------------------------------------------------------------- */
+/* ---- a claim is back ------------------------------------------------------------------------- */
 
 static bool raise_generations(Bridge *bridge, const LoadJob *job) {
     BridgeWorld *world = &bridge->world;
@@ -407,7 +411,7 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
     load_job_free(job);
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 bool claims_have_begun(const Bridge *bridge) {
     if (bridge_acks(bridge) && !bridge->acks.ready) return false;

@@ -1,14 +1,19 @@
 /*
- * A broker, as a bridge sees it: what gateway/sources/kafka_bridge.c and nats_bridge.c make of the clients of sinks/, and what tests make of nothing. The
- * bridge (bridge.h) decides what is read; a client only brings it.
+ * A broker, as a bridge sees it: what gateway/sources/kafka_bridge.c and nats_bridge.c make of the
+ * clients of sinks/, and what tests make of nothing. The bridge (bridge.h) decides what is read; a
+ * client only brings it.
  *
- * Threads: all functions are called on the bridge's thread. Those with a limit may wait that long; all others return at once.
+ * Threads: all functions are called on the bridge's thread. Those with a limit may wait that long;
+ * all others return at once.
  *
- * A client of a broker that keeps what is not acknowledged (a durable consumer of JetStream) `acks`: it has one partition, its records have
- * tokens, and it reads by itself: nothing is assigned or claimed, the offsets may go back and have holes, and its END says that all is
- * acknowledged. `seek` says where a consumer begins that has to be made anew, in the place of what the definition says.
+ * A client of a broker that keeps what is not acknowledged (a durable consumer of JetStream)
+ * `acks`: it has one partition, its records have tokens, and it reads by itself: nothing is
+ * assigned or claimed, the offsets may go back and have holes, and its END says that all is
+ * acknowledged. `seek` says where a consumer begins that has to be made anew, in the place of what
+ * the definition says.
  *
- * JetStream has no group: without a durable there is partition 0 of the stream, which is assigned as without a group in Kafka.
+ * JetStream has no group: without a durable there is partition 0 of the stream, which is assigned
+ * as without a group in Kafka.
  */
 #pragma once
 
@@ -49,8 +54,8 @@ typedef enum ClientEventKind {
     CLIENT_ASSIGNED,     /* partitions, generation: answer with `assign`, within a minute, also when empty */
     CLIENT_REVOKED,      /* all partitions are taken away; nothing of them is handed out any more */
     CLIENT_OUT_OF_RANGE, /* index, offset: it is not there (any more, or yet). Not read until `seek` */
-    /* index, id, error, offset (-1: not of a record): it is not read until something changes at the broker, or until `seek` behind the offset. Another
-     * event of it says that it is read again. */
+    /* index, id, error, offset (-1: not of a record): it is not read until something changes at the
+     * broker, or until `seek` behind the offset. Another event of it says that it is read again. */
     CLIENT_PARTITION_TROUBLE,
     CLIENT_PASSING_TROUBLE, /* fault, error: the client tries again by itself; for people to see. id, if it is of a topic as a whole */
     CLIENT_END_OF_CLIENT,   /* fault, error: of no use any more; close it, and open another one later */
@@ -100,8 +105,9 @@ typedef struct ClientOffset {
 typedef struct BridgeClientType {
     const char *name; /* "kafka", "nats" */
     bool acks;
-    /* Waits for no broker. `patience` is over when the bridge shall end: calls that wait give up then, with -ECANCELED.
-     * < 0: a setting or a file is wrong; *ret_fault. The patience is borrowed until close. */
+    /* Waits for no broker. `patience` is over when the bridge shall end: calls that wait give up
+     * then, with -ECANCELED. < 0: a setting or a file is wrong; *ret_fault. The patience is
+     * borrowed until close. */
     int (*open)(const Source *source, const Connection *connection, const char *data_directory, uint32_t project,
                 const SinkPatience *patience, BridgeClient **ret_client, SinkFault *ret_fault, Error *error);
     /* Leaves the group. false: it takes longer than `limit` and goes on by itself. NULL-safe. */
@@ -110,10 +116,12 @@ typedef struct BridgeClientType {
 
     /* What is there. 0; or < 0 with the fault: the broker did not say it. */
     int (*topics)(BridgeClient *client, Arena *arena, usec_t limit, ClientTopics *ret_topics, SinkFault *ret_fault, Error *error);
-    /* A partition is asked for at one time only in a call, beside its ends. 0: all are known; < 0: the first failure is in the error. */
+    /* A partition is asked for at one time only in a call, beside its ends. 0: all are known; < 0:
+     * the first failure is in the error. */
     int (*offsets)(BridgeClient *client, ClientOffset *offsets, size_t count, usec_t limit, Error *error);
 
-    /* NULL: of a client that acks. 0; CLIENT_ASSIGN_STALE: it was revoked in between, or another one follows; < 0. `generation` as offered; 0: without a group. */
+    /* NULL: of a client that acks. 0; CLIENT_ASSIGN_STALE: it was revoked in between, or another
+     * one follows; < 0. `generation` as offered; 0: without a group. */
     int (*assign)(BridgeClient *client, uint64_t generation, const ClientPartition *partitions, size_t count, Error *error);
     int (*seek)(BridgeClient *client, size_t index, int64_t offset, Error *error); /* of a paused partition too, which stays paused */
     int (*pause)(BridgeClient *client, size_t index, Error *error);
@@ -122,13 +130,15 @@ typedef struct BridgeClientType {
     void (*bounds)(const BridgeClient *client, size_t index, int64_t *ret_first, int64_t *ret_end);
     /* For lag tools only: waits for nothing. */
     void (*commit)(BridgeClient *client, const ClientPartition *offsets, size_t count);
-    /* The records are committed here. NULL: of a client that does not ack. false: not connected; they come again. */
+    /* The records are committed here. NULL: of a client that does not ack. false: not connected;
+     * they come again. */
     bool (*ack)(BridgeClient *client, const Span *tokens, size_t count);
     /* They are still worked on: the broker shall wait. NULL: of a client that does not ack. */
     void (*working)(BridgeClient *client, const Span *tokens, size_t count);
     /* They are not worked on any more: the broker shall hand them out again, soon. May be NULL. */
     void (*give_back)(BridgeClient *client, const Span *tokens, size_t count);
-    /* All up to this offset is acknowledged at the broker, as it said lately; -1: not known. NULL: of a client that does not ack. */
+    /* All up to this offset is acknowledged at the broker, as it said lately; -1: not known. NULL:
+     * of a client that does not ack. */
     int64_t (*acked)(const BridgeClient *client);
 } BridgeClientType;
 enum { CLIENT_ASSIGN_STALE = 1 };

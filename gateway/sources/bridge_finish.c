@@ -1,4 +1,5 @@
-/* `loop: false`: a source that reads up to the ends that its partitions had when it began, has all of it imported, and is finished. */
+/* `loop: false`: a source that reads up to the ends that its partitions had when it began, has all
+ * of it imported, and is finished. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -39,7 +40,8 @@ static void post_close(Bridge *bridge, size_t sink) {
     bridge_post_writer(bridge, &close->request, MESSAGE_CLOSE, NULL);
 }
 
-/* Do the destinations say so as well? What was returned is read again, although its import has ended. */
+/* Do the destinations say so as well? What was returned is read again, although its import has
+ * ended. */
 static bool positions_are_there(const Bridge *bridge) {
     if (bridge_acks(bridge)) return true;
     for (size_t i = 0; i < bridge->part_count; i++)

@@ -1,6 +1,6 @@
 /*
- * Records -> micro-batches -> Appends. One micro-batch is gathered while one that is sealed waits for its templates or for room, and at most two
- * Appends are with the writer.
+ * Records -> micro-batches -> Appends. One micro-batch is gathered while one that is sealed waits
+ * for its templates or for room, and at most two Appends are with the writer.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@
 #define COLUMNS_WAIT (5 * USEC_SECOND)  /* for columns that a micro-batch lacks */
 #define COLUMNS_REST (60 * USEC_SECOND) /* after it was waited in vain */
 
-/* ---- begin and end ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- begin and end --------------------------------------------------------------------------- */
 
 static void close_reader(Bridge *bridge) {
     schema_registry_close(bridge->reader.registry);
@@ -112,7 +112,7 @@ void flow_forget(Bridge *bridge, size_t part) {
     if (bridge_acks(bridge)) acks_forgot(bridge);
 }
 
-/* ---- partitions ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- partitions ------------------------------------------------------------------------------ */
 
 static void apply_holds(Bridge *bridge, size_t part, unsigned before) {
     Error error = {0};
@@ -253,7 +253,7 @@ static void resync(Bridge *bridge) {
     }
 }
 
-/* ---- room ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- room ------------------------------------------------------------------------------------ */
 
 /* Says in `room` why nothing is taken now. */
 static bool has_room(Bridge *bridge, usec_t now) {
@@ -299,7 +299,7 @@ static void apply_back_pressure(Bridge *bridge, bool on) {
     }
 }
 
-/* ---- Appends ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Appends --------------------------------------------------------------------------------- */
 
 static void take_results(Bridge *bridge, const MicroResult *results, size_t count, usec_t now) {
     uint64_t epoch = bridge->epoch;
@@ -351,8 +351,9 @@ void flow_recycle(Bridge *bridge, Append *take_append) {
 }
 
 /*
- * A sink's run never begins before what is gathered: the records between would be left out without a word. Whoever changes an offset has the
- * partition read from there (part_rejoin), so there is nothing to do here; but a record that is lost is worse than one that is read twice.
+ * A sink's run never begins before what is gathered: the records between would be left out without
+ * a word. Whoever changes an offset has the partition read from there (part_rejoin), so there is
+ * nothing to do here; but a record that is lost is worse than one that is read twice.
  */
 static void begin_where_gathered(Bridge *bridge) {
     for (size_t i = 0; i < bridge->part_count && !bridge_acks(bridge); i++) {
@@ -366,9 +367,10 @@ static void begin_where_gathered(Bridge *bridge) {
 }
 
 /*
- * What is sealed may wait for columns that its records lack, so that the first rows of a topic have some: from the moment that it is seen until a new
- * version of the sink is there, or for some seconds. What is in vain once (the destination is down, or definitions change too often) is left for a
- * while.
+ * What is sealed may wait for columns that its records lack, so that the first rows of a topic have
+ * some: from the moment that it is seen until a new version of the sink is there, or for some
+ * seconds. What is in vain once (the destination is down, or definitions change too often) is left
+ * for a while.
  */
 static bool waits_for_columns(Bridge *bridge, usec_t now) {
     if (bridge->columns_until == 0) return false;
@@ -436,7 +438,7 @@ void flow_append_back(Bridge *bridge, Append *take_append) {
     flow_recycle(bridge, append);
 }
 
-/* ---- templates -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- templates ------------------------------------------------------------------------------- */
 
 void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch) {
     Error error = {0};
@@ -458,7 +460,7 @@ static bool has_templates(Bridge *bridge, usec_t now) {
     return false;
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 static void take_record(Bridge *bridge, const ClientEvent *event) {
     BridgePart *part = &bridge->parts[event->index];
@@ -508,7 +510,8 @@ static void take_revoke(Bridge *bridge) {
     bridge->status_at = 0;
 }
 
-/* At a record it stops until somebody does something; else the client reads it again as soon as it can. */
+/* At a record it stops until somebody does something; else the client reads it again as soon as it
+ * can. */
 static void take_trouble(Bridge *bridge, const ClientEvent *event) {
     if (bridge->phase != BRIDGE_READING || event->index >= bridge->part_count)
         bridge_trouble(bridge, &event->error);
@@ -555,7 +558,7 @@ static void take_event(Bridge *bridge, const ClientEvent *event) {
     }
 }
 
-/* ---- the step --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static void release_later(Bridge *bridge, usec_t now) {
     for (size_t i = 0; i < bridge->part_count && bridge->client; i++)
@@ -586,7 +589,8 @@ static void move_on(Bridge *bridge, usec_t now, bool room) {
     if (has_templates(bridge, now)) make(bridge, now);
 }
 
-/* The client's events until it has none, or the micro-batch is full. Returns whether it was left with none. */
+/* The client's events until it has none, or the micro-batch is full. Returns whether it was left
+ * with none. */
 static bool poll_client(Bridge *bridge, usec_t wait) {
     for (unsigned i = 0; i < EVENTS_A_STEP && bridge->client && !micro_batch_is_full(bridge->gathered); i++) {
         ClientEvent event = {0};

@@ -1,6 +1,6 @@
 /*
- * The positions of a source that nobody reads, since it is paused, disabled or finished: what waits of it is still imported, so its destinations are
- * asked now and then, for people.
+ * The positions of a source that nobody reads, since it is paused, disabled or finished: what waits
+ * of it is still imported, so its destinations are asked now and then, for people.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +86,7 @@ void known_back(Bridge *bridge, LoadJob *take_job) {
     load_job_free(job);
 }
 
-/* ---- the status ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the status ------------------------------------------------------------------------------ */
 
 typedef struct Place {
     const PartitionKey *key;
@@ -103,7 +103,8 @@ static int by_place(const void *a, const void *b) {
     return order != 0 ? order : (x->sink > y->sink) - (x->sink < y->sink);
 }
 
-/* Of several clusters that the group was read from: the one that was read last, as far as is known. */
+/* Of several clusters that the group was read from: the one that was read last, as far as is
+ * known. */
 static const char *cluster_of(const Bridge *bridge) {
     const BridgeKnown *known = &bridge->known;
     const char *last = NULL;

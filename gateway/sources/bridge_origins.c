@@ -1,7 +1,9 @@
 /*
- * Where a sink begins to read whose table has no position of the group yet: where it says itself, or behind the rows of the table that it went to before, or where the other
- * sinks of the source are. This node knows it of the partitions that it reads at that moment; of all others, and after a start, the destinations do.
- * They are asked one after another, so that a sink has one question on its way at most.
+ * Where a sink begins to read whose table has no position of the group yet: where it says itself,
+ * or behind the rows of the table that it went to before, or where the other sinks of the source
+ * are. This node knows it of the partitions that it reads at that moment; of all others, and after
+ * a start, the destinations do. They are asked one after another, so that a sink has one question
+ * on its way at most.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -55,9 +57,10 @@ bool origin_joins(const BridgeSink *sink) {
     return origin_of(sink)->joins && origin_of(sink)->former_count == 0;
 }
 
-/* ---- what is known here ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what is known here ---------------------------------------------------------------------- */
 
-/* Of one that has come, or whose rows went elsewhere, while the others were read for: where it was left, or where these were then. */
+/* Of one that has come, or whose rows went elsewhere, while the others were read for: where it was
+ * left, or where these were then. */
 static int64_t known_here(const Bridge *bridge, size_t sink, const BridgePart *part) {
     const BridgeSink *of = &bridge->sinks[sink];
     if (!part) return -1;
@@ -81,7 +84,7 @@ bool origin_is_to_be_asked(const Bridge *bridge, size_t sink) {
     return false;
 }
 
-/* ---- the questions ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the questions --------------------------------------------------------------------------- */
 
 /* What the sink says itself, asked of the broker. */
 static bool ask_start(Bridge *bridge, size_t sink) {
@@ -139,7 +142,8 @@ static const SinkTarget *next_place(const Bridge *bridge, size_t sink) {
                     former->connection);
     }
     bool is_known = definition->former_count > 0 && (origin->any_old || all_left(bridge, sink));
-    /* Those that say by themselves where they begin tell less of where the source is: they are asked when no other one has told it. */
+    /* Those that say by themselves where they begin tell less of where the source is: they are
+     * asked when no other one has told it. */
     for (; !is_known && origin->other < 2 * bridge->sink_count; origin->other++) {
         size_t at = origin->other % bridge->sink_count;
         bool last = origin->other >= bridge->sink_count;
@@ -203,9 +207,10 @@ const char *origin_error(const BridgeSink *sink, SinkResult *ret_result) {
     return sink->origin->error;
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the answer ------------------------------------------------------------------------------ */
 
-/* Behind the former table's rows: those that are there, and those that wait here to go there. -1: not known. */
+/* Behind the former table's rows: those that are there, and those that wait here to go there. -1:
+ * not known. */
 static int64_t behind_former(const BridgeOrigin *origin, const BridgeSlot *slot, size_t index) {
     int64_t old = origin ? origin->old[index] : -1;
     int64_t left = slot ? slot->behind : -1;

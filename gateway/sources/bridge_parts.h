@@ -1,14 +1,17 @@
 /*
- * The inside of a bridge, shared by the files bridge_*.c. All on its thread. Times named `now`, and those marked boot, are of the clock's boot time.
+ * The inside of a bridge, shared by the files bridge_*.c. All on its thread. Times named `now`, and
+ * those marked boot, are of the clock's boot time.
  *
- * Any call that reaches the client may find that it is of no use any more. Then bridge_client_failed closes it: `client` is NULL, all parts are gone
- * (`part_count` 0) and pointers to them are invalid, `world` is empty, and `epoch` is another one. Sinks stay. Such calls are part_hold, part_release,
- * part_stop, part_go_on, part_read_from, part_rejoin, parts_assign, topic_raise, sinks_set_up, acks_begin, claims_back, range_step, claims_origin_back, seek_step,
- * flow_step.
- * Who goes on with a part after one of them compares `epoch` with what it was before, or looks at `client`; a loop up to `part_count` ends by itself.
+ * Any call that reaches the client may find that it is of no use any more. Then
+ * bridge_client_failed closes it: `client` is NULL, all parts are gone (`part_count` 0) and
+ * pointers to them are invalid, `world` is empty, and `epoch` is another one. Sinks stay. Such
+ * calls are part_hold, part_release, part_stop, part_go_on, part_read_from, part_rejoin,
+ * parts_assign, topic_raise, sinks_set_up, acks_begin, claims_back, range_step, claims_origin_back,
+ * seek_step, flow_step. Who goes on with a part after one of them compares `epoch` with what it was
+ * before, or looks at `client`; a loop up to `part_count` ends by itself.
  *
- * Functions named X_back with a take_ parameter own a message that the bridge has posted and that is answered. What was asked in an earlier epoch is
- * freed without effect.
+ * Functions named X_back with a take_ parameter own a message that the bridge has posted and that
+ * is answered. What was asked in an earlier epoch is freed without effect.
  */
 #pragma once
 
@@ -124,7 +127,8 @@ typedef struct BridgeSink {
     bool paused;            /* its imports, as the writer says */
 } BridgeSink;
 
-/* The present run of a sink that replaces its table. It is kept while the group is the same, whatever becomes of clients and definitions. */
+/* The present run of a sink that replaces its table. It is kept while the group is the same,
+ * whatever becomes of clients and definitions. */
 typedef struct BridgeRun {
     uint32_t sink; /* number */
     BridgeRunState state;
@@ -344,10 +348,12 @@ void bridge_works(Bridge *bridge);
 void bridge_client_failed(Bridge *bridge, const Error *error);
 void bridge_close_client(Bridge *bridge);
 void bridge_open_client(Bridge *bridge);
-/* The request is on its way to the writer, who answers to the bridge's mailbox. `drop`: frees it, if the bridge has ended by then; NULL: free(). */
+/* The request is on its way to the writer, who answers to the bridge's mailbox. `drop`: frees it,
+ * if the bridge has ended by then; NULL: free(). */
 void bridge_post_writer(Bridge *bridge, Request *take_request, MessageKind kind, void (*drop)(Request *request));
 void bridge_post_job(Bridge *bridge, LoadJob *take_job);
-/* Has the writer close what it has of all sinks, so that it is imported soon; nobody waits for it. */
+/* Has the writer close what it has of all sinks, so that it is imported soon; nobody waits for
+ * it. */
 void bridge_close_files(Bridge *bridge);
 static inline bool bridge_is_expedited(const Bridge *bridge) {
     return atomic_load(&bridge->expedited);
@@ -407,7 +413,8 @@ static inline void bridge_set_aim(const Bridge *bridge, size_t part, size_t sink
     bridge->micro[part].next[sink] = aim.next;
     bridge->micro[part].sets_end[sink] = aim.sets_end;
 }
-/* Where the sink goes on is asked. Partitions for which that is not known get nothing until then. */
+/* Where the sink goes on is asked. Partitions for which that is not known get nothing until
+ * then. */
 void claims_look(Bridge *bridge, size_t sink, BridgeLook look);
 void claims_step(Bridge *bridge, usec_t now);
 void claims_progress_back(Bridge *bridge, Progress *take_progress);
@@ -432,7 +439,8 @@ int64_t origin_start(const Bridge *bridge, size_t sink, size_t topic, int32_t pa
 void origin_forget(BridgeSink *sink); /* NULL-safe as to `origin` */
 
 /* ---- bridge_range.c ---- */
-/* The broker does not have the offset that is read next: it is held until range_step has looked at it. */
+/* The broker does not have the offset that is read next: it is held until range_step has looked at
+ * it. */
 void range_out(Bridge *bridge, size_t part);
 void range_step(Bridge *bridge, usec_t now);
 void range_seek_back(Bridge *bridge, const SeekContext *context, const LoadJob *job);
@@ -456,7 +464,8 @@ bool replace_are_over(const Bridge *bridge); /* of all sinks */
 bool replace_claimed(Bridge *bridge, size_t sink, const LoadJob *job);
 /* What the writer says of it; true: its destination is to be asked. */
 bool replace_heard(Bridge *bridge, size_t sink, const SinkProgress *progress);
-/* All is imported here, and the positions do not say so: what is collected may be gone, so the destinations are asked, now and then. */
+/* All is imported here, and the positions do not say so: what is collected may be gone, so the
+ * destinations are asked, now and then. */
 void replace_look(Bridge *bridge, usec_t now);
 /* After a claim of an open run. */
 void replace_rewind(Bridge *bridge, size_t sink);
@@ -479,7 +488,8 @@ void acks_deinit(Bridge *bridge);
 bool acks_wants(Bridge *bridge, const ClientRecord *record); /* false: it is known, or left to the broker */
 void acks_give_back(Bridge *bridge);                         /* what is gathered or sealed is about to be forgotten */
 void acks_forgot(Bridge *bridge);                            /* something that was gathered or sealed is not any more */
-/* `sealed` was made. Gives the Append its mark; NULL: nothing came of it. false: it must not be posted. */
+/* `sealed` was made. Gives the Append its mark; NULL: nothing came of it. false: it must not be
+ * posted. */
 bool acks_made(Bridge *bridge, Append *append);
 void acks_append_back(Bridge *bridge, bool done);
 void acks_step(Bridge *bridge, usec_t now);

@@ -11,7 +11,8 @@ BridgeAim bridge_aim(BridgeChain chain, int64_t position) {
 BridgeAim bridge_aim_again(BridgeAim now, int64_t from, int64_t position) {
     check(now.next >= 0 && position >= 0);
     if (now.sets_end || from < 0) return now.next == position ? now : (BridgeAim){.next = position, .sets_end = true};
-    /* The chain has only grown since, and the position only moved on within it, unless somebody else moved it. */
+    /* The chain has only grown since, and the position only moved on within it, unless somebody
+     * else moved it. */
     if (from <= position && position <= now.next) return now;
     return (BridgeAim){.next = position, .sets_end = true};
 }

@@ -1,8 +1,10 @@
 /*
- * Where a sink of a bridge goes on with a partition: decisions by what the writer and the destination have said. Pure.
+ * Where a sink of a bridge goes on with a partition: decisions by what the writer and the
+ * destination have said. Pure.
  *
- * The writer's chain is what it has of the partition for the sink: the records [from, end), as far as the destination has not decided about them.
- * The position is what the destination had when it was asked, after the writer was.
+ * The writer's chain is what it has of the partition for the sink: the records [from, end), as far
+ * as the destination has not decided about them. The position is what the destination had when it
+ * was asked, after the writer was.
  */
 #pragma once
 
@@ -21,9 +23,11 @@ typedef struct BridgeChain {
     int64_t from, end; /* as PartitionProgress: -1, or from <= end */
 } BridgeChain;
 
-/* `position` -1: the destination did not answer. The end of a chain that holds the position; else the position; else the chain's end as it is. */
+/* `position` -1: the destination did not answer. The end of a chain that holds the position; else
+ * the position; else the chain's end as it is. */
 BridgeAim bridge_aim(BridgeChain chain, int64_t position);
-/* The same for a sink that is read for already, while its destination was asked: `from` is of before that, `now` of now. */
+/* The same for a sink that is read for already, while its destination was asked: `from` is of
+ * before that, `now` of now. */
 BridgeAim bridge_aim_again(BridgeAim now, int64_t from, int64_t position);
 
 /* The least offset that a sink is given next; -1: none is given any. */
@@ -35,6 +39,6 @@ typedef enum BridgeNews {
     BRIDGE_NEWS_MISSING, /* the destination has no position, though a run needed it */
 } BridgeNews;
 
-/* What an answer of the writer says about a sink that goes on as `now` says. `posted_since`: runs of the partition were posted after the
- * question. */
+/* What an answer of the writer says about a sink that goes on as `now` says. `posted_since`: runs
+ * of the partition were posted after the question. */
 BridgeNews bridge_news(const PartitionProgress *progress, BridgeAim now, bool posted_since);

@@ -1,6 +1,7 @@
 /*
- * Offsets that the broker does not have: below its earliest one, since it has removed records that were not read; or above its end, since a topic
- * was made anew or lost its end. Reading never goes on by itself where it would leave something out without a word.
+ * Offsets that the broker does not have: below its earliest one, since it has removed records that
+ * were not read; or above its end, since a topic was made anew or lost its end. Reading never goes
+ * on by itself where it would leave something out without a word.
  */
 #include <errno.h>
 #include <inttypes.h>

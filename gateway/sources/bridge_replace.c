@@ -1,6 +1,8 @@
 /*
- * Sinks that replace their tables: a run is claimed, its rows are collected at the destination, and when all of it is imported they replace those of the table, in one
- * transaction there (sinks/replace_run.h). The destination knows what became of a run, so that each step may be asked for again.
+ * Sinks that replace their tables: a run is claimed, its rows are collected at the destination, and
+ * when all of it is imported they replace those of the table, in one transaction there
+ * (sinks/replace_run.h). The destination knows what became of a run, so that each step may be asked
+ * for again.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -132,7 +134,7 @@ void replace_rewind(Bridge *bridge, size_t sink) {
     for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
 }
 
-/* ---- swaps ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- swaps ----------------------------------------------------------------------------------- */
 
 static void post_swap(Bridge *bridge, size_t sink, usec_t now) {
     const BridgeSink *of = &bridge->sinks[sink];

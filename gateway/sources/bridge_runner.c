@@ -21,7 +21,7 @@ struct BridgeThread {
     atomic_bool ended; /* its bridge does nothing any more; its source, if it is there again, gets another one */
 };
 
-/* ---- a thread --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a thread -------------------------------------------------------------------------------- */
 
 static void *run(void *context) {
     BridgeThread *thread = context;
@@ -31,7 +31,8 @@ static void *run(void *context) {
         if (bridge_has_ended(thread->bridge)) {
             atomic_store(&thread->ended, true);
             if (atomic_load(&thread->life) == BRIDGE_DRAINS) break;
-            /* Its source is gone: what it asked for comes back first, so that it can be freed while others run. */
+            /* Its source is gone: what it asked for comes back first, so that it can be freed while
+             * others run. */
             if (bridge_is_owed_nothing(thread->bridge) && atomic_compare_exchange_strong(&thread->life, &expected, BRIDGE_GONE)) {
                 (void)bridge_step(thread->bridge); /* who posts to it after this sees that it is gone */
                 return NULL;
@@ -82,7 +83,7 @@ static void begin(BridgeRunner *runner, Snapshot *snapshot, const SnapshotSource
     runner->threads = thread;
 }
 
-/* ---- the runner ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the runner ------------------------------------------------------------------------------ */
 
 static BridgeThread *find(const BridgeRunner *runner, uint32_t source) {
     for (BridgeThread *thread = runner->threads; thread; thread = thread->next)

@@ -1,8 +1,10 @@
 /*
- * Sources that read from a broker: one thread each, around a bridge (bridge.h). Of one kind of source.
+ * Sources that read from a broker: one thread each, around a bridge (bridge.h). Of one kind of
+ * source.
  *
- * A bridge's thread ends when its source is gone, or when it is drained. Its mailbox is there until bridge_runner_free, so that what the writer, the
- * loaders or the templates send back late has a place: they must have stopped by then.
+ * A bridge's thread ends when its source is gone, or when it is drained. Its mailbox is there until
+ * bridge_runner_free, so that what the writer, the loaders or the templates send back late has a
+ * place: they must have stopped by then.
  */
 #pragma once
 
@@ -21,7 +23,8 @@ typedef struct BridgeRunner {
 
 /* The options are copied, but for their board. `control`: borrowed. */
 void bridge_runner_init(BridgeRunner *runner, const SourceKind *kind, const BridgeOptions *options, Mailbox *control);
-/* Ends all threads, after a drain or without one. Nothing else of it may be called from then on, but bridge_runner_free. */
+/* Ends all threads, after a drain or without one. Nothing else of it may be called from then on,
+ * but bridge_runner_free. */
 void bridge_runner_stop(BridgeRunner *runner);
 /* Stops it first. All that a bridge asks has stopped. */
 void bridge_runner_free(BridgeRunner *runner);

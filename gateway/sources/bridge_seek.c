@@ -78,7 +78,7 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek) {
     bridge->seeking->until = bridge_now(bridge) + SEEK_LONGEST;
 }
 
-/* ---- where to ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- where to -------------------------------------------------------------------------------- */
 
 static size_t put_targets(const Bridge *bridge, const BridgeSeek *seek, ClientOffset *targets) {
     static const ClientWhen whens[] = {
@@ -201,7 +201,7 @@ void seek_step(Bridge *bridge, usec_t now) {
     if (seeking->seek->to != SEEK_OFFSET || take_offset(bridge)) post_all(bridge);
 }
 
-/* ---- the destinations have answered ------------------------------------------------------------------------------------------------------- */
+/* ---- the destinations have answered ---------------------------------------------------------- */
 
 /* They are in this order. */
 static const ClientOffset *find_target(const BridgeSeeking *seeking, const char *topic, int32_t partition) {
@@ -269,7 +269,7 @@ void seek_back(Bridge *bridge, LoadJob *take_job) {
     load_job_free(job);
 }
 
-/* ---- skip -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- skip ------------------------------------------------------------------------------------ */
 
 /* As far as the broker has said what there is. */
 static bool reads_elsewhere(const Bridge *bridge, const BridgeSkip *skip) {

@@ -10,7 +10,7 @@
 #include "gateway/sources/bridge_parts.h"
 #include "mapping/record_id.h"
 
-/* ---- topics ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- topics ---------------------------------------------------------------------------------- */
 
 void topics_forget(Bridge *bridge) {
     seek_forget_world(bridge);
@@ -134,7 +134,7 @@ bool topics_find(Bridge *bridge) {
     return true;
 }
 
-/* ---- what is assigned ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is assigned ------------------------------------------------------------------------ */
 
 static void assigned_clear(Bridge *bridge) {
     for (size_t i = 0; i < bridge->assigned_count; i++) free(bridge->assigned[i].topic);
@@ -175,7 +175,7 @@ static bool find_topic(const BridgeWorld *world, const char *name, size_t *ret_t
     return false;
 }
 
-/* ---- parts ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static void parts_free(Bridge *bridge) {
     for (size_t i = 0; i < bridge->part_count; i++) free(bridge->parts[i].reason);
@@ -249,7 +249,8 @@ void parts_set_up(Bridge *bridge) {
     for (size_t i = 0; i < bridge->assigned_count; i++) {
         const BridgeAssigned *assigned = &bridge->assigned[i];
         size_t topic, at = bridge->part_count;
-        /* What was made since the topics were looked at comes with the next assignment, which the broker makes when it notices. */
+        /* What was made since the topics were looked at comes with the next assignment, which the
+         * broker makes when it notices. */
         if (!find_topic(&bridge->world, assigned->topic, &topic)) continue;
         if ((size_t)assigned->partition >= bridge->world.topics[topic].partition_count) continue;
         bridge->parts[at] = (BridgePart){.topic = topic,
@@ -301,7 +302,8 @@ void parts_assign(Bridge *bridge) {
         const BridgeTopic *topic = &bridge->world.topics[part->topic];
         int64_t least = bridge_min(bridge->micro[i].next, bridge->sink_count);
         part->read = part->made = least >= 0 ? least : topic->earliest[part->partition];
-        /* One that joins the others and is not claimed yet, since its destination does not answer: it begins where these go on now. */
+        /* One that joins the others and is not claimed yet, since its destination does not answer:
+         * it begins where these go on now. */
         for (size_t k = 0; k < bridge->sink_count && least >= 0; k++)
             if (*bridge_next(bridge, i, k) < 0 && origin_joins(&bridge->sinks[k])) part->slots[k].left = least;
         partitions[i] = (ClientPartition){.topic = topic->name, .partition = part->partition, .offset = part->read};
@@ -327,7 +329,7 @@ void parts_assign(Bridge *bridge) {
     }
 }
 
-/* ---- sinks ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- sinks ----------------------------------------------------------------------------------- */
 
 static bool same_place(const Sink *a, const Sink *b) {
     return sink_target_same_place(&a->target, &b->target);
@@ -398,7 +400,8 @@ void sinks_set_up(Bridge *bridge) {
         }
         for (size_t k = 0; moved && k < bridge->part_count; k++)
             bridge->parts[k].slots[i].left = part_left(&bridge->parts[k], nexts[k * old_count + at], &slots[k * old_count + at]);
-        /* Behind all that was made into rows: until the new one is claimed, the others are read for. */
+        /* Behind all that was made into rows: until the new one is claimed, the others are read
+         * for. */
         bool comes = made->is_new && !known && !moved && (!made->origin_counts || sink->origin.former_count == 0);
         for (size_t k = 0; comes && k < bridge->part_count; k++) bridge->parts[k].slots[i].left = bridge->parts[k].made;
         /* Of one whose answer was on its way, and of a new one. */

@@ -1,4 +1,5 @@
-/* Sources of type http run in the loops of the intake: each loop looks a request's source up in the snapshot that it was shown last. */
+/* Sources of type http run in the loops of the intake: each loop looks a request's source up in the
+ * snapshot that it was shown last. */
 #pragma once
 
 #include "base/mailbox.h"

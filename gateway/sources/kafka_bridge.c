@@ -33,7 +33,7 @@ static const KafkaConsumer *consumer_of(const BridgeClient *client) {
     return ((const KafkaBridge *)(const void *)client)->consumer;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 static int kafka_open(const Source *source, const Connection *connection, const char *data_directory, uint32_t project,
                       const SinkPatience *patience, BridgeClient **ret_client, SinkFault *ret_fault, Error *error) {
@@ -67,7 +67,7 @@ static bool kafka_close(BridgeClient *take_client, usec_t limit) {
     return closed;
 }
 
-/* ---- events -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* Not all of it: a record has no error, which is large. */
 static ClientEventKind set_event(ClientEvent *event, ClientEventKind kind, const KafkaEvent *from) {
@@ -157,7 +157,7 @@ static ClientEventKind kafka_poll(BridgeClient *client, usec_t wait, ClientEvent
     unreachable();
 }
 
-/* ---- what is there ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 static int kafka_topics(BridgeClient *client, Arena *arena, usec_t limit, ClientTopics *ret_topics, SinkFault *ret_fault, Error *error) {
     KafkaBridge *bridge = bridge_of(client);
@@ -218,7 +218,7 @@ static int kafka_offsets(BridgeClient *client, ClientOffset *offsets, size_t cou
     return r;
 }
 
-/* ---- what the bridge decides --------------------------------------------------------------------------------------------------------- */
+/* ---- what the bridge decides ----------------------------------------------------------------- */
 
 static KafkaPartition *to_kafka(const ClientPartition *partitions, size_t count) {
     KafkaPartition *list = calloc(count + 1, sizeof *list);

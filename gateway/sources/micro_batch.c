@@ -11,7 +11,7 @@
 #define LARGE_KEPT_BYTES ((size_t)64 * 1024) /* of the value of a record that is too large */
 #define UNKNOWN_USEC (5 * USEC_MINUTE)       /* replicas of a registry are late, but not longer than that */
 
-/* ---- a batch ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 MicroBatch *micro_batch_new(const MicroOptions *options) {
     MicroBatch *batch = calloc(1, sizeof *batch);
@@ -65,7 +65,7 @@ void micro_batch_clear(MicroBatch *batch) {
     arena_reset(&batch->reasons);
 }
 
-/* ---- gathering --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 static MicroList *list_of(MicroBatch *batch, size_t partition) {
     if (partition >= batch->list_count) {
@@ -229,7 +229,7 @@ size_t micro_batch_left_tokens(MicroBatch *batch, const Span **ret_tokens) {
     return list_tokens(batch, true, ret_tokens);
 }
 
-/* ---- what the files share ---------------------------------------------------------------------------------------------------------------- */
+/* ---- what the files share -------------------------------------------------------------------- */
 
 static void read_headers(MicroBatch *batch, const MicroRecord *record, Event *event) {
     const char *sizes = micro_token(batch, record).data + record->token_bytes;

@@ -29,7 +29,7 @@ static const char *keep_reason(Maker *maker, const char *text) {
     return arena_copy(&maker->batch->reasons, span_of(text));
 }
 
-/* ---- which sinks ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- which sinks ----------------------------------------------------------------------------- */
 
 static void look_at_sinks(Maker *maker) {
     maker->all_from = maker->batch->options.acks ? 0 : -1;
@@ -51,7 +51,7 @@ static bool find_wanted(Maker *maker, int64_t offset) {
     return any;
 }
 
-/* ---- one record -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one record ------------------------------------------------------------------------------ */
 
 static Span content_type_of(RecordKind kind, bool is_read) {
     switch (kind) {
@@ -73,7 +73,8 @@ static MicroStop stop_at_poison(Maker *maker, const Sink *sink, const MapFailure
     return MICRO_POISON;
 }
 
-/* There is no room for its rows or rejects in the part. A record for which there never would be any fails instead. */
+/* There is no room for its rows or rejects in the part. A record for which there never would be any
+ * fails instead. */
 static MicroStop stop_for_room(Maker *maker, Event *event, const bool *wanted, Span type) {
     const MapFailure *failure;
     if (maker->part.bytes > 0) {
@@ -175,7 +176,7 @@ static MicroStop take_record(Maker *maker, const MicroRecord *record) {
     return MICRO_GOES_ON;
 }
 
-/* ---- one partition ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- one partition --------------------------------------------------------------------------- */
 
 static MicroResult take_partition(Maker *maker, size_t partition, const MicroPartition *from) {
     MicroBatch *batch = maker->batch;
@@ -204,7 +205,7 @@ static MicroResult take_partition(Maker *maker, size_t partition, const MicroPar
     return result;
 }
 
-/* ---- the batch --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the batch ------------------------------------------------------------------------------- */
 
 static void undo(Maker *maker) {
     MicroBatch *batch = maker->batch;
@@ -238,7 +239,8 @@ static void move_partitions(Maker *maker, MicroPartition *partitions) {
     }
 }
 
-/* Partitions are not in the order in which their records came, so the first row is not the oldest. */
+/* Partitions are not in the order in which their records came, so the first row is not the
+ * oldest. */
 static void set_times(Maker *maker, Append *append) {
     MicroBatch *batch = maker->batch;
     usec_t first = USEC_NEVER, last = 0;

@@ -1,12 +1,13 @@
-/* What the files of a micro-batch share: micro_batch.c gathers records, micro_templates.c has their templates evaluated, micro_make.c makes rows of
- * them. */
+/* What the files of a micro-batch share: micro_batch.c gathers records, micro_templates.c has their
+ * templates evaluated, micro_make.c makes rows of them. */
 #pragma once
 
 #include "gateway/sources/micro_batch.h"
 #include "mapping/meta.h"
 
-/* A record that was gathered. What it has lies in MicroBatch.bytes from `at` on, in this order: key, value, subject, token, then of each header two u32
- * (bytes of its name and value), then the names and values. */
+/* A record that was gathered. What it has lies in MicroBatch.bytes from `at` on, in this order:
+ * key, value, subject, token, then of each header two u32 (bytes of its name and value), then the
+ * names and values. */
 typedef struct MicroRecord {
     int64_t offset;
     usec_t timestamp, received; /* wall */
@@ -81,13 +82,14 @@ static inline Span micro_token(const MicroBatch *batch, const MicroRecord *recor
 /* What it counts for. */
 uint64_t micro_record_bytes(const MicroBatch *batch, const MicroRecord *record);
 
-/* All of the event but its body, kind and templates, as far as `needs` (PLAN_NEEDS_…) says; valid until the next one. */
+/* All of the event but its body, kind and templates, as far as `needs` (PLAN_NEEDS_…) says; valid
+ * until the next one. */
 void micro_event(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, unsigned needs, Event *ret_event);
 /* Its meta values, which live until those of another event are made. */
 void micro_meta(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, Event *event);
 
-/* RECORD_READ, RECORD_POISON or RECORD_LATER, with the reason unless it is read: a schema that the registry does not know is for later, for a
- * time. */
+/* RECORD_READ, RECORD_POISON or RECORD_LATER, with the reason unless it is read: a schema that the
+ * registry does not know is for later, for a time. */
 RecordResult micro_read(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, Span *ret_body, BodyKind *ret_kind,
                         Error *why);
 

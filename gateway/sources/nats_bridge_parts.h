@@ -1,4 +1,5 @@
-/* The inside of a client of a source of type nats, shared by the files nats_bridge*.c. All on its thread. */
+/* The inside of a client of a source of type nats, shared by the files nats_bridge*.c. All on its
+ * thread. */
 #pragma once
 
 #include "base/buffer.h"
@@ -75,7 +76,8 @@ ClientEventKind nats_bridge_not_connected(BridgeClient *bridge, ClientEvent *ret
 ClientEventKind nats_bridge_end(BridgeClient *bridge, SinkFault fault, ClientEvent *ret_event);
 
 /* ---- nats_bridge_read.c ---- */
-/* Asks what the stream has. CLIENT_NOTHING: it is there, as before, or it cannot be asked until retry_at. */
+/* Asks what the stream has. CLIENT_NOTHING: it is there, as before, or it cannot be asked until
+ * retry_at. */
 ClientEventKind nats_bridge_look(BridgeClient *bridge, ClientEvent *ret_event);
 ClientEventKind nats_bridge_begin_reading(BridgeClient *bridge, ClientEvent *ret_event); /* makes the consumer */
 ClientEventKind nats_bridge_read(BridgeClient *bridge, usec_t wait, ClientEvent *ret_event);
@@ -86,5 +88,6 @@ void nats_bridge_close_consumer(BridgeClient *bridge);
 /* ---- nats_bridge_topics.c: as in BridgeClientType ---- */
 int nats_bridge_topics(BridgeClient *bridge, Arena *arena, usec_t limit, ClientTopics *ret_topics, SinkFault *ret_fault, Error *error);
 int nats_bridge_offsets(BridgeClient *bridge, ClientOffset *offsets, size_t count, usec_t limit, Error *error);
-/* Of an offset that may be before the first message, or behind the end: the next one that is not. */
+/* Of an offset that may be before the first message, or behind the end: the next one that is
+ * not. */
 uint64_t nats_bridge_within(const NatsStream *stream, uint64_t sequence);

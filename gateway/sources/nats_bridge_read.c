@@ -104,7 +104,8 @@ static ClientEventKind give_end(BridgeClient *bridge, int64_t offset, ClientEven
     return CLIENT_END;
 }
 
-/* While messages come: what the stream has, and what is acked. Its failures are left to the next look. */
+/* While messages come: what the stream has, and what is acked. Its failures are left to the next
+ * look. */
 static ClientEventKind look_aside(BridgeClient *bridge, ClientEvent *ret_event) {
     NatsStream found;
     NatsConsumerInfo info;
@@ -166,7 +167,8 @@ static ClientEventKind give_record(BridgeClient *bridge, ClientEvent *ret_event)
     return CLIENT_RECORD;
 }
 
-/* Before a message is given: is it of the stream that is known, and did that lose something before it? */
+/* Before a message is given: is it of the stream that is known, and did that lose something before
+ * it? */
 static ClientEventKind evaluate_message(BridgeClient *bridge, ClientEvent *ret_event) {
     uint64_t sequence = bridge->message->delivery.stream_sequence, next = bridge->next > 0 ? (uint64_t)bridge->next : 1;
     usec_t since = nats_bridge_now() - bridge->looked_at;
@@ -186,7 +188,8 @@ static ClientEventKind take_message(BridgeClient *bridge, ClientEvent *ret_event
     return kind;
 }
 
-/* Without a durable. Messages of other subjects may be all that is there, or what was deleted: the stream is asked. */
+/* Without a durable. Messages of other subjects may be all that is there, or what was deleted: the
+ * stream is asked. */
 static ClientEventKind look_for_more(BridgeClient *bridge, ClientEvent *ret_event) {
     uint64_t next = bridge->next > 0 ? (uint64_t)bridge->next : 1, end = bridge->known.last_sequence + 1, count = 0;
     /* What was sent before the answer is here by now, and may be gone from the stream. */

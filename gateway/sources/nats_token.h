@@ -1,4 +1,5 @@
-/* The token of a record of a durable consumer (ClientRecord.token): which message it is, and where its ack goes. Valid as long as its bytes. */
+/* The token of a record of a durable consumer (ClientRecord.token): which message it is, and where
+ * its ack goes. Valid as long as its bytes. */
 #pragma once
 
 #include <string.h>

@@ -31,7 +31,8 @@ void seen_intervals_copy(SeenIntervals *to, const SeenIntervals *from) {
     to->last_time = from->last_time;
 }
 
-/* How many intervals begin at or below the sequence: the last of them is the only one that may have it. */
+/* How many intervals begin at or below the sequence: the last of them is the only one that may have
+ * it. */
 static size_t begun(const SeenIntervals *seen, uint64_t sequence) {
     size_t low = 0, high = seen->count;
     while (low < high) {

@@ -1,6 +1,6 @@
 /*
- * What the template broker is asked for: batches of events to evaluate, and checks of templates' texts. They belong to the broker until they come
- * back.
+ * What the template broker is asked for: batches of events to evaluate, and checks of templates'
+ * texts. They belong to the broker until they come back.
  */
 #pragma once
 
@@ -22,8 +22,8 @@ typedef struct TemplateBatch {
     Request request; /* with kind `reply_kind` when done; the results are the events' */
     int reply_kind;
     Plan *plan; /* a reference of the batch */
-    /* Set it after template_batch_new: plans of one source with equal template texts share a worker process then. 0: only batches of the very
-     * same plan do. */
+    /* Set it after template_batch_new: plans of one source with equal template texts share a worker
+     * process then. 0: only batches of the very same plan do. */
     uint32_t source_number;
     Arena arena; /* owns the events and results */
     TemplateEvent *events;
@@ -34,18 +34,21 @@ typedef struct TemplateBatch {
     size_t result_bytes; /* of all texts */
 } TemplateBatch;
 
-/* Takes the caller's reference of the plan. `count` events, all-zero but for their results: unavailable until the broker has them. */
+/* Takes the caller's reference of the plan. `count` events, all-zero but for their results:
+ * unavailable until the broker has them. */
 TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind);
 void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
 
 /*
- * Are these templates well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? They are looked at in
- * order, in short-lived processes (about 50 ms each, for up to 100 of them), until one is not, or until the time of a check is over
+ * Are these templates well-formed, with known names and without import, importstr, std.extVar,
+ * std.native and std.trace? They are looked at in order, in short-lived processes (about 50 ms
+ * each, for up to 100 of them), until one is not, or until the time of a check is over
  * (TemplateLimits.check_usec, from when it is posted): then `passed` says how far it came.
  */
 typedef struct TemplateCheck {
-    /* With kind `reply_kind` when done. Result: of texts[passed]: -EINVAL with line and column in the template's own text; -ETIME: the check's
-     * time is over; else the machine's fault (-EIO, -ECANCELED …); 0: all have passed. */
+    /* With kind `reply_kind` when done. Result: of texts[passed]: -EINVAL with line and column in
+     * the template's own text; -ETIME: the check's time is over; else the machine's fault (-EIO,
+     * -ECANCELED …); 0: all have passed. */
     Request request;
     int reply_kind;
     char **texts; /* owned, as the array */

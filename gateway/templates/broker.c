@@ -166,7 +166,8 @@ static void forget_idle(Templates *templates, usec_t now) {
 
 /* -- scheduling -- */
 
-/* May this one lose its process for `other`? One that waits does so only for one that has waited longer. */
+/* May this one lose its process for `other`? One that waits does so only for one that has waited
+ * longer. */
 static bool may_go(const Evaluator *evaluator, const Evaluator *other) {
     if (evaluator->may_run || evaluator->state == EVALUATOR_STOPPED || evaluator->state == EVALUATOR_LOADING) return false;
     return !evaluator_has_work(evaluator) || evaluator->wanted_since > other->wanted_since;
@@ -247,7 +248,8 @@ static Evaluator *longest_waiting(const Templates *templates, const Running *run
     return found;
 }
 
-/* Sources take turns: one that has its slice while others of its kind wait sends no more, and gives its place up when all is answered. */
+/* Sources take turns: one that has its slice while others of its kind wait sends no more, and gives
+ * its place up when all is answered. */
 static void release_places(Templates *templates, usec_t now) {
     Running running = count_running(templates, now);
     for (size_t i = 0; i < templates->count; i++) {
@@ -261,7 +263,8 @@ static void release_places(Templates *templates, usec_t now) {
     }
 }
 
-/* When all zygotes are there: that of equal texts, else a new one in the place of the least recently used. */
+/* When all zygotes are there: that of equal texts, else a new one in the place of the least
+ * recently used. */
 static void give_process(Templates *templates, Evaluator *evaluator, usec_t now) {
     Evaluator *goes, *same = NULL;
     (void)has_room(templates, evaluator, &goes);

@@ -156,7 +156,8 @@ static int read_answer(Checker *checker, Error *error) {
     return CHECK_WAITS;
 }
 
-/* It ended without an answer: to use up memory, stack or processor time is its templates' doing, anything else is not. */
+/* It ended without an answer: to use up memory, stack or processor time is its templates' doing,
+ * anything else is not. */
 static int evaluate_end(Checker *checker, Error *error) {
     int status = 0;
     pid_t ended = waitpid(checker->pid, &status, WNOHANG);
@@ -176,7 +177,8 @@ void checker_time_over(TemplateCheck *asked) {
                                       asked->count);
 }
 
-/* One process, from its start to its end. 0: its texts have passed; CHECK_WAITS; CHECK_NOT_ALL; < 0: the result. */
+/* One process, from its start to its end. 0: its texts have passed; CHECK_WAITS; CHECK_NOT_ALL; <
+ * 0: the result. */
 static int step_process(Checker *checker) {
     Error *error = &checker->check->request.error;
     int r = checker->pid == 0 ? start(checker) : 0;

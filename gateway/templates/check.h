@@ -1,7 +1,9 @@
 /*
- * The check of templates' texts (TemplateCheck of batch.h) as a state machine. A short-lived worker process says of many texts at once that all are
- * well-formed. When it does not say so, or breaks, fewer are given to the next one, at last one alone: what is said of that one counts. A
- * check ends with its time; one that works for long makes room for others between two processes. Nothing here waits. Broker thread only.
+ * The check of templates' texts (TemplateCheck of batch.h) as a state machine. A short-lived worker
+ * process says of many texts at once that all are well-formed. When it does not say so, or breaks,
+ * fewer are given to the next one, at last one alone: what is said of that one counts. A check ends
+ * with its time; one that works for long makes room for others between two processes. Nothing here
+ * waits. Broker thread only.
  */
 #pragma once
 
@@ -27,8 +29,9 @@ typedef enum CheckerState {
 CheckerState checker_step(Checker *checker, Reaper *reaper, bool others, usec_t now);
 /* Ends the process if there is one; the check is the caller's again. */
 TemplateCheck *checker_free(Checker *checker, Reaper *reaper, usec_t now);
-/* Does the template ask for a meta field that the source lacks? That is another question than the ones of a TemplateCheck, whose answers hold
- * for any source. -EINVAL with line and column: it does, as far as its text tells. Pure; any thread. */
+/* Does the template ask for a meta field that the source lacks? That is another question than the
+ * ones of a TemplateCheck, whose answers hold for any source. -EINVAL with line and column: it
+ * does, as far as its text tells. Pure; any thread. */
 int template_check_meta(const char *text, const Source *source, Error *error);
 /* The result of a check whose time is over. */
 void checker_time_over(TemplateCheck *asked);

@@ -40,7 +40,8 @@ static bool is_sound_process(const Evaluator *evaluator) {
     if (evaluator->state == EVALUATOR_STOPPED)
         return evaluator->pid == 0 && evaluator->control < 0 && evaluator->data < 0 && evaluator->arrived < 0 &&
                evaluator->window_sent == 0;
-    /* The data socket of an evaluating process is closed at its end, a moment before the zygote says so. */
+    /* The data socket of an evaluating process is closed at its end, a moment before the zygote
+     * says so. */
     return evaluator->pid > 1 && evaluator->control >= 0 && (evaluator->data < 0 || evaluator->state == EVALUATOR_READY);
 }
 
@@ -206,7 +207,8 @@ void evaluator_start(Evaluator *evaluator, usec_t now) {
     evaluator_check(evaluator);
 }
 
-/* Is the event at the head the reason? BLAME_UNSURE: perhaps; a process that was ended from outside looks the same. */
+/* Is the event at the head the reason? BLAME_UNSURE: perhaps; a process that was ended from outside
+ * looks the same. */
 typedef enum Blame { BLAME_NOBODY, BLAME_UNSURE, BLAME_HEAD } Blame;
 
 /* The worker ended, or does what a worker never does. */
@@ -281,8 +283,8 @@ void evaluator_check_time(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     lose_worker(evaluator, reaper, "it does not answer in time", BLAME_NOBODY, now);
     if (!was_ready) return;
     check(evaluator->window_count > 0);
-    /* The process's own clock ends what takes too much processor time: this one was stopped, or the machine was. Or it was held up by one of those
-     * before it, whose results had not come yet. */
+    /* The process's own clock ends what takes too much processor time: this one was stopped, or the
+     * machine was. Or it was held up by one of those before it, whose results had not come yet. */
     WindowEvent *head = evaluator_window_at(evaluator, 0);
     if (head->alone) {
         evaluator_give_back_head(evaluator, SPAN("the evaluation was interrupted twice"));

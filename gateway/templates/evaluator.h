@@ -1,13 +1,16 @@
 /*
- * One source's evaluator: its waiting batches, its worker process, and the events that are with the process. The broker (templates.c) decides
- * when it may run; this part speaks the protocol and keeps the promise that every event gets exactly one result per template.
+ * One source's evaluator: its waiting batches, its worker process, and the events that are with the
+ * process. The broker (templates.c) decides when it may run; this part speaks the protocol and
+ * keeps the promise that every event gets exactly one result per template.
  *
- * Events are numbered and answered in order, so the window is a queue: an answer belongs to its head or the worker is not to be trusted and
- * is ended. When an evaluating process dies, the results that it had ready are taken, the template that killed it fails, and the rest of
- * the window is sent again to the next process.
+ * Events are numbered and answered in order, so the window is a queue: an answer belongs to its
+ * head or the worker is not to be trusted and is ended. When an evaluating process dies, the
+ * results that it had ready are taken, the template that killed it fails, and the rest of the
+ * window is sent again to the next process.
  *
- * An event fails for what it does: its template's error, more memory, stack or processor time than it may have. What the machine does (a pause, a
- * kill from outside, a worker that does not start) makes it unavailable. Broker thread only.
+ * An event fails for what it does: its template's error, more memory, stack or processor time than
+ * it may have. What the machine does (a pause, a kill from outside, a worker that does not start)
+ * makes it unavailable. Broker thread only.
  */
 #pragma once
 
@@ -90,13 +93,16 @@ void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t n
 bool evaluator_has_work(const Evaluator *evaluator);
 bool evaluator_is_slow(const Evaluator *evaluator, usec_t now);
 
-/* Starts the process; a failure is counted, and at the third in a row all that waits is given back. */
+/* Starts the process; a failure is counted, and at the third in a row all that waits is given
+ * back. */
 void evaluator_start(Evaluator *evaluator, usec_t now);
 /* Gives up the process; what is in the window stays and is sent to the next one. */
 void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now);
-/* Has this one, without work, a zygote that the stopped `evaluator` can go on with? The zygote knows the texts and has seen no event. */
+/* Has this one, without work, a zygote that the stopped `evaluator` can go on with? The zygote
+ * knows the texts and has seen no event. */
 bool evaluator_can_hand_over(const Evaluator *from, const Evaluator *evaluator);
-/* Takes it: the evaluating process ends, the zygote forks a new one for the other source (about 1 ms instead of a start). */
+/* Takes it: the evaluating process ends, the zygote forks a new one for the other source (about 1
+ * ms instead of a start). */
 void evaluator_take_over(Evaluator *evaluator, Evaluator *from, usec_t now);
 /* All that waits comes back unavailable. */
 void evaluator_give_back_all(Evaluator *evaluator, const char *reason);

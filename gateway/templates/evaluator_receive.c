@@ -176,7 +176,8 @@ static int keep_descriptor(Evaluator *evaluator, struct msghdr *message) {
 
 /* 0, -EBADMSG, -ECANCELED, or -ECONNRESET at the end. */
 int evaluator_read_control(Evaluator *evaluator, usec_t now) {
-    /* A worker that writes without end takes no more than its turn: all sources share this thread. */
+    /* A worker that writes without end takes no more than its turn: all sources share this
+     * thread. */
     for (unsigned i = 0; i < READS_A_TURN; i++) {
         char room[CMSG_SPACE(4 * sizeof(int))];
         struct iovec part = {.iov_base = buffer_reserve(&evaluator->control_in, READ_BYTES), .iov_len = READ_BYTES};

@@ -12,8 +12,8 @@ static void finish_event(TemplateBatch *batch, TemplateEvent *event, bool unavai
     if (--batch->left == 0) request_answer(&batch->request);
 }
 
-/* People read a reason, perhaps on a terminal: what was cut in the middle of a character, is no text at all or is a control character becomes a
- * question mark. */
+/* People read a reason, perhaps on a terminal: what was cut in the middle of a character, is no
+ * text at all or is a control character becomes a question mark. */
 static void make_text(char *reason, size_t size) {
     for (size_t at = 0; (at += text_check((Span){reason + at, size - at})) < size; at++) reason[at] = '?';
     for (size_t at = 0; at < size; at++)

@@ -37,7 +37,8 @@ static int spawn(const char *worker_path, int control, pid_t *ret_pid) {
     check(posix_spawnattr_setsigdefault(&attributes, &all) == 0);
     check(posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) == 0);
 
-    /* The control socket first: it may itself be one of 0..2 when the program was started without them. */
+    /* The control socket first: it may itself be one of 0..2 when the program was started without
+     * them. */
     int r = posix_spawn_file_actions_adddup2(&actions, control, CONTROL_FD);
     for (int fd = 0; r == 0 && fd <= 2; fd++)
         r = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", fd == 0 ? O_RDONLY : O_WRONLY, 0);

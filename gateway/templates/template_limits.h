@@ -1,4 +1,5 @@
-/* How much of the machine templates may take: what the broker is started with, and its parts keep to. */
+/* How much of the machine templates may take: what the broker is started with, and its parts keep
+ * to. */
 #pragma once
 
 #include "base/clock.h"

@@ -41,7 +41,8 @@ enum {
     PLACE_MAX = 1 << 24, /* lines, columns */
 };
 
-/* Nothing reaches __cxa_throw but this: the one piece of state of the worker program that is not passed along. */
+/* Nothing reaches __cxa_throw but this: the one piece of state of the worker program that is not
+ * passed along. */
 static struct {
     void (*end)(void *context, Span message, const TemplatePlace *place);
     void *context;
@@ -63,7 +64,8 @@ static bool is_text(const Text *text, size_t most) {
     return text->data && text->size < most && text->data[text->size] == '\0';
 }
 
-/* The innermost frame that is in one of the templates: what is further in is the standard library's, or the wrapper's below them. */
+/* The innermost frame that is in one of the templates: what is further in is the standard
+ * library's, or the wrapper's below them. */
 static bool find_place(const RuntimeError *error, TemplatePlace *ret_place) {
     uintptr_t first = (uintptr_t)error->first, end = (uintptr_t)error->end;
     if (!first || end < first || (end - first) % sizeof(TraceFrame) != 0 || (end - first) / sizeof(TraceFrame) > FRAMES_MAX) return false;

@@ -64,7 +64,8 @@ static void forget_known(TemplateView *view) {
     view->known_count = 0;
 }
 
-/* `kept` become the known paths. False: together they need more places than a set has; the caller's again. */
+/* `kept` become the known paths. False: together they need more places than a set has; the caller's
+ * again. */
 static bool set_known(TemplateView *view, KnownPath *kept, size_t count) {
     check(count <= KNOWN_PATHS_MAX);
     pathset_free(view->paths);

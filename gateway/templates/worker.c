@@ -1,13 +1,16 @@
 /*
- * sluice-template-worker: evaluates the Jsonnet templates of one source for the gateway's template broker. Started by it with one socket and
- * nothing else; not for people.
+ * sluice-template-worker: evaluates the Jsonnet templates of one source for the gateway's template
+ * broker. Started by it with one socket and nothing else; not for people.
  *
- * libjsonnet parses its standard library anew for every evaluation, so there is only one: a program that pulls events and pushes results
- * through native functions, for ever. The process is forked (zygote.h) inside the first of these calls, when all is loaded.
+ * libjsonnet parses its standard library anew for every evaluation, so there is only one: a program
+ * that pulls events and pushes results through native functions, for ever. The process is forked
+ * (zygote.h) inside the first of these calls, when all is loaded.
  *
- * Templates must not reach these natives, files or the environment: they stand in a function above all that the program defines, which gets `std` as
- * a parameter, without the functions that lead out; imports are refused; the process has no files, no privileges and little memory. They are part of
- * the program, since each import costs a parse of the standard library: half of the start, and 3.5 MB.
+ * Templates must not reach these natives, files or the environment: they stand in a function above
+ * all that the program defines, which gets `std` as a parameter, without the functions that lead
+ * out; imports are refused; the process has no files, no privileges and little memory. They are
+ * part of the program, since each import costs a parse of the standard library: half of the start,
+ * and 3.5 MB.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -59,7 +62,8 @@ static void on_error(void *context, Span message, const TemplatePlace *place) {
     give_up(worker, buffer_span(&reason));
 }
 
-/* Everything is loaded: from here on this is the zygote, and this function returns in each evaluating process. */
+/* Everything is loaded: from here on this is the zygote, and this function returns in each
+ * evaluating process. */
 static Value *native_first(void *context, NativeArguments arguments, int *ok) {
     Worker *worker = context;
     *ok = 1;
@@ -127,7 +131,8 @@ static void harden(void) {
     set_limit(RLIMIT_NOFILE, FILES_MAX);
     set_limit(RLIMIT_STACK, STACK_BYTES);
     if (clearenv() != 0 || setenv("TZ", "UTC0", 1) != 0) _exit(1);
-    /* A terminal or a service manager sends these to the whole group: the gateway still needs its workers while it drains. */
+    /* A terminal or a service manager sends these to the whole group: the gateway still needs its
+     * workers while it drains. */
     const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         if (signal(ignored[i], SIG_IGN) == SIG_ERR) _exit(1);

@@ -76,7 +76,8 @@ static bool is_document(Worker *worker, Span text) {
     return !failed;
 }
 
-/* Many at once, with one reading of the standard library: says only that all are well-formed, or not all of them. */
+/* Many at once, with one reading of the standard library: says only that all are well-formed, or
+ * not all of them. */
 _Noreturn void worker_check_together(Worker *worker) {
     static const Span no = {.data = "not all of them are well-formed", .size = 31};
     check(worker->load.check_only && worker->load.count > 1);

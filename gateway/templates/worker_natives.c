@@ -15,7 +15,8 @@ static const char *text_argument(Worker *worker, NativeArguments arguments) {
     return jsonnet_json_extract_string(worker->vm, arguments[0]);
 }
 
-/* True: worker->found is the value, without data when the body has no fields at all: that is noted, and no default may hide it. */
+/* True: worker->found is the value, without data when the body has no fields at all: that is noted,
+ * and no default may hide it. */
 static bool find_body(Worker *worker, Span path) {
     check(worker->event && worker->running);
     worker->found = (Span){0};
@@ -125,7 +126,8 @@ static Value *native_ip(void *context, NativeArguments arguments, int *ok) {
 
 #define EXACT_NUMBER_MAX (UINT64_C(1) << 53)
 
-/* A number as a number, exactly; any other field as text. NULL is null: a record without a key is none that failed. */
+/* A number as a number, exactly; any other field as text. NULL is null: a record without a key is
+ * none that failed. */
 static Value *make_meta(Worker *worker, MetaField field, Span value) {
     if (!value.data) return worker_make_null(worker);
     if (field != META_PARTITION && field != META_OFFSET && field != META_SEQUENCE) {

@@ -30,41 +30,45 @@ typedef struct Worker {
     Span found;     /* JSON that hasBody found last; no data: there is none */
 } Worker;
 
-/* ---- worker_values.c: JSON as libjsonnet takes it ---------------------------------------------------------------------------------------- */
+/* ---- worker_values.c: JSON as libjsonnet takes it -------------------------------------------- */
 
-/* The first failure stands. Natives go on with null, since an error would end the evaluation, and a new process costs far more. */
+/* The first failure stands. Natives go on with null, since an error would end the evaluation, and a
+ * new process costs far more. */
 void worker_note(Worker *worker, const char *format, ...) __attribute__((format(printf, 2, 3)));
 Value *worker_make_null(Worker *worker);
 /* From text that the scanner accepted: no deeper than SCAN_DEPTH_MAX. */
 Value *worker_make_value(Worker *worker, const char **cursor, const char *end);
 
-/* ---- worker_natives.c: what templates call, by way of the wrapper program ------------------------------------------------------------- */
+/* ---- worker_natives.c: what templates call, by way of the wrapper program -------------------- */
 
 void worker_add_natives(Worker *worker);
 
-/* ---- worker_program.c: the program around the templates, and places in their text ------------------------------------------------------ */
+/* ---- worker_program.c: the program around the templates, and places in their text ------------ */
 
 void worker_put_program(const Worker *worker, Buffer *program);
 /* The part of it above all else: the templates as a function of what they may use. */
 void worker_put_templates(const Worker *worker, Buffer *program);
 /* A JsonnetImportCallback. The one document is the template that is checked alone. */
 char *worker_import(void *context, const char *base, const char *path, char **ret_found, int *ret_ok);
-/* Puts "line 3, column 1: ", as the template's author counts; nothing for a place that is in no template's own text. */
+/* Puts "line 3, column 1: ", as the template's author counts; nothing for a place that is in no
+ * template's own text. */
 void worker_put_place(const Worker *worker, const TemplatePlace *place, Buffer *out);
 /* Of the templates in the program; what is below is the wrapper's. */
 unsigned worker_last_line(const Worker *worker);
-/* "STATIC ERROR: NAME0:4:1-4: Unknown variable: bar" -> "line 3, column 1: Unknown variable: bar" */
+/* "STATIC ERROR: NAME0:4:1-4: Unknown variable: bar" -> "line 3, column 1: Unknown variable:
+ * bar" */
 void worker_describe(const Worker *worker, const char *message, Buffer *out);
 Span worker_first_line(Span text);
 
-/* ---- worker_check.c: are templates well-formed? ----------------------------------------------------------------------------------------- */
+/* ---- worker_check.c: are templates well-formed? ---------------------------------------------- */
 
 /* The one template of the load: says so or why not to the gateway, and ends the process. */
 _Noreturn void worker_check_template(Worker *worker);
-/* Many at once, with one reading of the standard library: says only that all are well-formed, or not all of them. */
+/* Many at once, with one reading of the standard library: says only that all are well-formed, or
+ * not all of them. */
 _Noreturn void worker_check_together(Worker *worker);
 
-/* ---- worker.c -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- worker.c -------------------------------------------------------------------------------- */
 
 /* libjsonnet owns the result. */
 char *worker_evaluate(Worker *worker, const char *name, Buffer *program, int *ret_failed);

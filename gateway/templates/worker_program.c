@@ -42,8 +42,9 @@ char *worker_import(void *context, const char *base, const char *path, char **re
     return result;
 }
 
-/* The templates as text, each in brackets of its own: each was accepted as a document of its own, and its brackets were counted when it was loaded. Above
- * everything else of the program, under a name that nobody can guess: so they see nothing of it. */
+/* The templates as text, each in brackets of its own: each was accepted as a document of its own,
+ * and its brackets were counted when it was loaded. Above everything else of the program, under a
+ * name that nobody can guess: so they see nothing of it. */
 void worker_put_templates(const Worker *worker, Buffer *program) {
     check(worker->load.count > 0);
     buffer_printf(program, "local t%.31s = function(" PARAMETERS ") [\n", worker->name);
@@ -55,8 +56,8 @@ void worker_put_templates(const Worker *worker, Buffer *program) {
     buffer_append_text(program, "];\n");
 }
 
-/* A default that is left out is `absent`, an object with a field of a name that nobody can guess: `tailstrict` evaluates defaults, too, so
- * to evaluate one must not yet mean that it was needed. */
+/* A default that is left out is `absent`, an object with a field of a name that nobody can guess:
+ * `tailstrict` evaluates defaults, too, so to evaluate one must not yet mean that it was needed. */
 static void put_wrapper(const Worker *worker, Buffer *program) {
     buffer_printf(program,
                   "local absent = { '%s':: 0 },\n"
@@ -85,8 +86,8 @@ static void put_wrapper(const Worker *worker, Buffer *program) {
 void worker_put_program(const Worker *worker, Buffer *program) {
     worker_put_templates(worker, program);
     put_wrapper(worker, program);
-    /* Tail calls keep memory flat over any number of events: a comprehension over them would grow. '' + makes text as std.toString does, for a fifth
-     * of the instructions. */
+    /* Tail calls keep memory flat over any number of events: a comprehension over them would grow.
+     * '' + makes text as std.toString does, for a fifth of the instructions. */
     buffer_printf(program,
                   "local templates = t%.31s(" ARGUMENTS ");\n"
                   "local run(k) = run(step('' + [templates[k]()])) tailstrict;\n"
@@ -101,7 +102,8 @@ static unsigned lines_above_each(const Worker *worker) {
     return worker->load.check_only ? 0 : ITEM_HEAD_LINES;
 }
 
-/* Puts "line 3, column 1: ", as the template's author counts; nothing for a place that is in no template's own text. */
+/* Puts "line 3, column 1: ", as the template's author counts; nothing for a place that is in no
+ * template's own text. */
 void worker_put_place(const Worker *worker, const TemplatePlace *place, Buffer *out) {
     unsigned above = HEAD_LINES;
     for (uint32_t i = 0; i < worker->load.count; i++) {
@@ -140,7 +142,8 @@ static bool take_prefix(Span *text, Span prefix) {
     return true;
 }
 
-/* "STATIC ERROR: NAME0:4:1-4: Unknown variable: bar" -> "line 3, column 1: Unknown variable: bar" */
+/* "STATIC ERROR: NAME0:4:1-4: Unknown variable: bar" -> "line 3, column 1: Unknown variable:
+ * bar" */
 void worker_describe(const Worker *worker, const char *message, Buffer *out) {
     Span text = worker_first_line(span_of(message));
     if (!take_prefix(&text, SPAN("RUNTIME ERROR: "))) (void)take_prefix(&text, SPAN("STATIC ERROR: "));

@@ -82,7 +82,8 @@ typedef struct Field {
     Value *value;
 } Field;
 
-/* Of equal keys the first counts, but libjsonnet keeps the last that it is given: it gets them from behind. */
+/* Of equal keys the first counts, but libjsonnet keeps the last that it is given: it gets them from
+ * behind. */
 static Value *make_object(Worker *worker, const char **cursor, const char *end) {
     Buffer fields = {0};
     const char *at = skip_space(*cursor + 1, end);

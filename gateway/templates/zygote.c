@@ -151,7 +151,8 @@ static usec_t usec_of(const struct timeval *time) {
     return (usec_t)time->tv_sec * USEC_SECOND + time->tv_usec;
 }
 
-/* Of an event whose process could not say it: no more than the process had since, and no more than has passed. */
+/* Of an event whose process could not say it: no more than the process had since, and no more than
+ * has passed. */
 static usec_t used_at_most(const SharedPage *shared, const struct rusage *usage) {
     usec_t cpu = usec_of(&usage->ru_utime) + usec_of(&usage->ru_stime) - shared->cpu_known, passed = monotonic() - shared->started;
     usec_t least = cpu < passed ? cpu : passed;
@@ -242,7 +243,8 @@ static void on_time_up(int signal, siginfo_t *info, void *context) {
     _exit(1);
 }
 
-/* Counts processor time: a machine that pauses is not the event's fault. A POSIX timer can tell its handler where the shared memory is. */
+/* Counts processor time: a machine that pauses is not the event's fault. A POSIX timer can tell its
+ * handler where the shared memory is. */
 static void prepare_timer(Zygote *zygote) {
     struct sigaction action = {.sa_sigaction = on_time_up, .sa_flags = SA_SIGINFO};
     check(sigaction(SIGALRM, &action, NULL) == 0);
@@ -251,7 +253,8 @@ static void prepare_timer(Zygote *zygote) {
 }
 
 void zygote_run(Zygote *zygote) {
-    /* Free chunks are put together now: each process would do it again and copy their pages for it. */
+    /* Free chunks are put together now: each process would do it again and copy their pages for
+     * it. */
     (void)malloc_trim(0);
     sigset_t signals;
     check(sigemptyset(&signals) == 0);
@@ -266,7 +269,8 @@ void zygote_run(Zygote *zygote) {
         }
         struct rusage usage = {0};
         int status = wait_for(child, &signals, &usage);
-        /* An end without a cause: the broker closed the data socket, it wants a process that has seen no event. */
+        /* An end without a cause: the broker closed the data socket, it wants a process that has
+         * seen no event. */
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
         report_death(zygote, status, &usage);
     }
@@ -279,7 +283,8 @@ static void flush_results(Zygote *zygote) {
     size_t size = atomic_load_explicit(&shared->result_bytes, memory_order_relaxed);
     if (size == 0) return;
     if (!send_all(zygote->data_fd, shared->results, size)) _exit(0);
-    /* Killed before this line: the zygote sends them a second time, the broker knows them by their numbers. */
+    /* Killed before this line: the zygote sends them a second time, the broker knows them by their
+     * numbers. */
     atomic_store(&shared->result_bytes, 0);
 }
 
@@ -289,7 +294,8 @@ static void set_timer(Zygote *zygote, uint64_t usec) {
     zygote->timer_armed = usec > 0;
 }
 
-/* Processor time is a total since the fork: the limit moves along with the events that were done. */
+/* Processor time is a total since the fork: the limit moves along with the events that were
+ * done. */
 static void raise_cpu_limit(Zygote *zygote, usec_t now, uint64_t budget_usec) {
     if (zygote->cpu_raised != 0 && now - zygote->cpu_raised < USEC_SECOND / 2) return;
     zygote->cpu_raised = now;
@@ -349,7 +355,8 @@ const TemplateEventMessage *zygote_next_event(Zygote *zygote) {
     shared->budget = (usec_t)zygote->event.budget_usec;
     raise_cpu_limit(zygote, now, zygote->event.budget_usec);
     set_timer(zygote, zygote->event.budget_usec);
-    /* Not before: the timer of the event before this one may have run until now, and this one is not to blame for it. */
+    /* Not before: the timer of the event before this one may have run until now, and this one is
+     * not to blame for it. */
     atomic_store(&shared->active, true);
     return &zygote->event;
 }

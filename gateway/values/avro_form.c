@@ -33,7 +33,8 @@ void avro_unlock(void) {
     check(pthread_mutex_unlock(&library) == 0);
 }
 
-/* A schema goes as a whole with its arena. It could not go otherwise: libavro counts references, and a type that names itself has a circle. */
+/* A schema goes as a whole with its arena. It could not go otherwise: libavro counts references,
+ * and a type that names itself has a circle. */
 static void *schema_memory(void *context, void *block, size_t old_bytes, size_t bytes) {
     if (bytes == 0 || bytes > LIBRARY_BYTES_MAX) return NULL;
     void *new_block = arena_alloc(context, bytes);

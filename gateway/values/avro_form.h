@@ -1,6 +1,6 @@
 /*
- * The JSON form of Avro records: an AvroForm is compiled from the schema that wrote them (Apache Avro 1.11 and 1.12; JSON), and each record
- * in Avro's binary encoding becomes one JSON text.
+ * The JSON form of Avro records: an AvroForm is compiled from the schema that wrote them (Apache
+ * Avro 1.11 and 1.12; JSON), and each record in Avro's binary encoding becomes one JSON text.
  *
  *     null, boolean, int, long    null, true or false, numbers, exact
  *     float, double               the shortest number that is read as the same one; "NaN", "Infinity", "-Infinity"
@@ -15,13 +15,16 @@
  *       -nanos                    but a timestamp without an offset fits no column
  *     uuid                        a string, of fixed(16) too
  *
- * A date or time that RFC 3339 has no text for (a year 10000, a negative time of day) stays its number. A logical type that is unknown or
- * does not go with its type counts as absent, as Avro says; so does a decimal whose precision is over AVRO_DECIMAL_DIGITS_MAX.
+ * A date or time that RFC 3339 has no text for (a year 10000, a negative time of day) stays its
+ * number. A logical type that is unknown or does not go with its type counts as absent, as Avro
+ * says; so does a decimal whose precision is over AVRO_DECIMAL_DIGITS_MAX.
  *
- * libavro reads schema and records. It trusts them: it takes memory of any length that a record names, writes before it when that is -1,
- * loses it when the record ends early, and keeps one error text for the whole process. So it gets memory of ours, no more than the record
- * is long, and works for one thread at a time: calls for different forms wait for each other. What is read is bounded by the length of its
- * JSON form and by its depth, so that an array of a billion nulls, which take no bytes, ends soon.
+ * libavro reads schema and records. It trusts them: it takes memory of any length that a record
+ * names, writes before it when that is -1, loses it when the record ends early, and keeps one error
+ * text for the whole process. So it gets memory of ours, no more than the record is long, and works
+ * for one thread at a time: calls for different forms wait for each other. What is read is bounded
+ * by the length of its JSON form and by its depth, so that an array of a billion nulls, which take
+ * no bytes, ends soon.
  *
  * A form belongs to one thread at a time.
  */
@@ -39,11 +42,13 @@ typedef struct AvroForm AvroForm;
 #define AVRO_SCHEMA_PARTS_MAX 20000 /* objects and arrays in its JSON */
 #define AVRO_FORM_DEPTH_MAX 128     /* of the JSON form, as the scanner takes it; and of types in types */
 
-/* `schema` is JSON. -EINVAL: it is no Avro schema, or too large, or libavro does not know what is in it: the text says what. */
+/* `schema` is JSON. -EINVAL: it is no Avro schema, or too large, or libavro does not know what is
+ * in it: the text says what. */
 int avro_form_new(Span schema, AvroForm **ret_form, Error *error);
 void avro_form_free(AvroForm *form);          /* NULL-safe */
 size_t avro_form_bytes(const AvroForm *form); /* about what it takes in memory */
 
-/* Appends the JSON form of `record`, of at most `json_bytes_max` bytes. -EBADMSG: the record is not of this schema, or has bytes behind
- * its end; -EFBIG: its JSON form is longer or deeper. The text names the field; `out` is then as it was. */
+/* Appends the JSON form of `record`, of at most `json_bytes_max` bytes. -EBADMSG: the record is not
+ * of this schema, or has bytes behind its end; -EFBIG: its JSON form is longer or deeper. The text
+ * names the field; `out` is then as it was. */
 int avro_form_read(AvroForm *form, Span record, size_t json_bytes_max, Buffer *out, Error *error);

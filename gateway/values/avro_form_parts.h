@@ -1,4 +1,5 @@
-/* Inside of avro_form.h: the tree of a schema's types, and libavro. Only avro_form*.c include it. */
+/* Inside of avro_form.h: the tree of a schema's types, and libavro. Only avro_form*.c include
+ * it. */
 #pragma once
 
 #include <avro.h>

@@ -19,8 +19,9 @@ typedef struct AvroFrame {
 } AvroFrame;
 
 /*
- * One record on its way. libavro's callbacks come in the order of the text that is written, but none says that a record has ended: it has
- * when the value of its last field has. `done`: the whole value has.
+ * One record on its way. libavro's callbacks come in the order of the text that is written, but
+ * none says that a record has ended: it has when the value of its last field has. `done`: the whole
+ * value has.
  */
 typedef struct Reading {
     Buffer *out;
@@ -36,7 +37,8 @@ typedef struct Reading {
 
 enum { GO_ON = 0, STOP = 1 }; /* what callbacks return: libavro passes up what is not 0 */
 
-/* Strings and bytes of the record, and keys of maps, each with a NUL: all that are in use at a time stand in the record side by side. */
+/* Strings and bytes of the record, and keys of maps, each with a NUL: all that are in use at a time
+ * stand in the record side by side. */
 static void *record_memory(void *context, void *block, size_t old_bytes, size_t bytes) {
     Reading *reading = context;
     if (block) {
@@ -207,8 +209,8 @@ static int put_bytes(const AvroNode *node, Span bytes, Reading *reading) {
     return bounded(reading);
 }
 
-/* Of fixed values too: those of libavro's callbacks are alike, but when the one of a fixed fails, libavro frees its value itself, which does
- * nothing more then. */
+/* Of fixed values too: those of libavro's callbacks are alike, but when the one of a fixed fails,
+ * libavro frees its value itself, which does nothing more then. */
 static int on_bytes(avro_consumer_t *consumer, const void *value, size_t size, void *context) {
     int r = put_bytes(node_of(consumer), (Span){value, size}, context);
     give_back(context, value);
@@ -224,8 +226,9 @@ static int on_enum(avro_consumer_t *consumer, int value, void *context) {
     return value_ended(reading);
 }
 
-/* libavro counts in 64 bits and says 32: a block of 2^32 items looks like the empty one that ends an array. Then items follow, for which
- * there is no frame or another one, and at the end frames are missing. */
+/* libavro counts in 64 bits and says 32: a block of 2^32 items looks like the empty one that ends
+ * an array. Then items follow, for which there is no frame or another one, and at the end frames
+ * are missing. */
 static int block_starts(const AvroNode *node, bool first, unsigned count, Reading *reading, const char *brackets) {
     if (first && push(reading, node, brackets[0]) != GO_ON) return STOP;
     const AvroFrame *frame = top(reading);

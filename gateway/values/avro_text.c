@@ -16,7 +16,8 @@ enum {
     DAY_SECONDS = 86400,
 };
 
-/* limbs * 256 + byte; limbs[0] is the lowest. Returns how many there are, 0 when they are too few. */
+/* limbs * 256 + byte; limbs[0] is the lowest. Returns how many there are, 0 when they are too
+ * few. */
 static size_t shift_in(uint32_t *limbs, size_t count, unsigned byte) {
     uint64_t carry = byte;
     for (size_t i = 0; i < count; i++) {
@@ -30,11 +31,13 @@ static size_t shift_in(uint32_t *limbs, size_t count, unsigned byte) {
     return count + 1;
 }
 
-/* The digits of the number without its sign, at least one; their count, 0 when there are too many. */
+/* The digits of the number without its sign, at least one; their count, 0 when there are too
+ * many. */
 static size_t digits_of(Span number, bool negative, char digits[static LIMBS_MAX * LIMB_DIGITS + 1]) {
     uint32_t limbs[LIMBS_MAX] = {0};
     size_t count = 1;
-    /* The size of a negative number is the complement of number - 1: the borrow goes up while bytes are 0. */
+    /* The size of a negative number is the complement of number - 1: the borrow goes up while bytes
+     * are 0. */
     unsigned char bytes[BYTES_MAX];
     memcpy(bytes, number.data, number.size);
     if (negative) {
@@ -79,7 +82,8 @@ typedef struct AvroDate {
     unsigned month, day;
 } AvroDate;
 
-/* The proleptic Gregorian calendar in eras of 400 years that begin on 1 March, so that the leap day is a year's last. */
+/* The proleptic Gregorian calendar in eras of 400 years that begin on 1 March, so that the leap day
+ * is a year's last. */
 static bool date_of(int64_t days, AvroDate *ret_date) {
     enum { ERA_DAYS = 146097, BEFORE_1970 = 719468 };
     if (days < -719162 || days > 2932896) return false; /* 0001-01-01, 9999-12-31 */

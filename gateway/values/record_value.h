@@ -1,9 +1,10 @@
 /*
  * From the value of a broker's record to the body of an event, as the mapping takes it.
  *
- * Avro and JSON Schema come in the Confluent wire format: a byte 0, the number of the schema in four bytes, high byte first, and the value.
- * An Avro record becomes its JSON form (avro_form.h). A JSON Schema value is taken as it stands, when its number is known: it is not checked
- * against its schema.
+ * Avro and JSON Schema come in the Confluent wire format: a byte 0, the number of the schema in
+ * four bytes, high byte first, and the value. An Avro record becomes its JSON form (avro_form.h). A
+ * JSON Schema value is taken as it stands, when its number is known: it is not checked against its
+ * schema.
  */
 #pragma once
 
@@ -33,5 +34,6 @@ typedef enum RecordResult {
     RECORD_UNKNOWN_ID, /* the registry does not know the number: try again, for a time */
 } RecordResult;
 
-/* Never waits. `ret_body` is in `value` or in the reader, until its next call. `why` is set unless the record is read, or is for later. */
+/* Never waits. `ret_body` is in `value` or in the reader, until its next call. `why` is set unless
+ * the record is read, or is for later. */
 RecordResult record_value_read(RecordReader *reader, Span value, Span *ret_body, BodyKind *ret_kind, Error *why);

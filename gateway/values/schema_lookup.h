@@ -1,4 +1,5 @@
-/* One lookup of a schema at a registry, and the thread that does one after the other. See schema_registry.h. */
+/* One lookup of a schema at a registry, and the thread that does one after the other. See
+ * schema_registry.h. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,13 +1,16 @@
 /*
- * The client of a schema registry that speaks the Confluent API: schemas by their number, GET …/schemas/ids/N.
+ * The client of a schema registry that speaks the Confluent API: schemas by their number, GET
+ * …/schemas/ids/N.
  *
- * A thread of its own looks up, one number at a time, so that the thread of a bridge never waits for a registry that hangs: that one has a
- * heartbeat to keep, and a stop to obey. What was found is kept; the least recently used goes when there are too many or they take too
- * much memory. Schemas of a number never change, so nothing is asked twice; a number that the registry does not know is asked again each
- * SCHEMA_UNKNOWN_AGAIN, as replicas of a registry are late.
+ * A thread of its own looks up, one number at a time, so that the thread of a bridge never waits
+ * for a registry that hangs: that one has a heartbeat to keep, and a stop to obey. What was found
+ * is kept; the least recently used goes when there are too many or they take too much memory.
+ * Schemas of a number never change, so nothing is asked twice; a number that the registry does not
+ * know is asked again each SCHEMA_UNKNOWN_AGAIN, as replicas of a registry are late.
  *
- * A registry that is down, refuses the login, or answers something else than the API does, is asked again after 1 s, 2 s, and so on to
- * SCHEMA_DOWN_AGAIN_MAX; that it is down and why is logged once, and stands in its state.
+ * A registry that is down, refuses the login, or answers something else than the API does, is asked
+ * again after 1 s, 2 s, and so on to SCHEMA_DOWN_AGAIN_MAX; that it is down and why is logged once,
+ * and stands in its state.
  *
  * One thread, but for the lookups.
  */
@@ -36,7 +39,8 @@ typedef struct SchemaRegistrySettings {
     SchemaKind kind;           /* of the schemas that are looked for */
 } SchemaRegistrySettings;
 
-/* Copies the settings and starts the thread. -EINVAL: the URL is none, or holds a user; the text says it. */
+/* Copies the settings and starts the thread. -EINVAL: the URL is none, or holds a user; the text
+ * says it. */
 int schema_registry_open(const SchemaRegistrySettings *settings, Clock *clock, SchemaRegistry **ret_registry, Error *error);
 /* Ends a lookup within about a second. NULL-safe. */
 void schema_registry_close(SchemaRegistry *registry);
@@ -48,7 +52,8 @@ typedef enum SchemaResult {
     SCHEMA_UNFIT,   /* it is of another kind, or has references, or cannot be read: `why` says it */
 } SchemaResult;
 
-/* Never waits. `ret_form` (for SCHEMA_AVRO) is set when it is found, and valid until the next call. */
+/* Never waits. `ret_form` (for SCHEMA_AVRO) is set when it is found, and valid until the next
+ * call. */
 SchemaResult schema_registry_find(SchemaRegistry *registry, uint32_t number, AvroForm **ret_form, Error *why);
 
 /* Waits until no lookup is on its way, so that the next find has its answer, at most so long. */

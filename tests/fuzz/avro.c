@@ -1,7 +1,8 @@
 /*
- * A schema, and records of it: what is not `\n\n` is the schema, and behind it each part that ends with `\n\n` is a record. Any schema is
- * refused with a sentence or compiled; any record is refused, with nothing written, or becomes JSON within the limits. A record that was
- * read is refused without its last byte and with one more.
+ * A schema, and records of it: what is not `\n\n` is the schema, and behind it each part that ends
+ * with `\n\n` is a record. Any schema is refused with a sentence or compiled; any record is
+ * refused, with nothing written, or becomes JSON within the limits. A record that was read is
+ * refused without its last byte and with one more.
  */
 #include <errno.h>
 

@@ -1,8 +1,8 @@
 /*
- * Rows. The input is read twice.
- * As cells: the first byte says how many a row has; 1E ends a cell, 1D makes it NULL, 1A doubles what it holds, 1F takes the next byte
- * as it is. What row_put writes, row_read must give back, and a row must end where docs/formats.md says.
- * As row text: whatever it is, row_read and row_size must agree, and what is accepted must survive being written and read.
+ * Rows. The input is read twice. As cells: the first byte says how many a row has; 1E ends a cell,
+ * 1D makes it NULL, 1A doubles what it holds, 1F takes the next byte as it is. What row_put writes,
+ * row_read must give back, and a row must end where docs/formats.md says. As row text: whatever it
+ * is, row_read and row_size must agree, and what is accepted must survive being written and read.
  */
 #include <errno.h>
 
@@ -77,7 +77,8 @@ static void check_quoted(Span text, Span cell) {
     check(cell.size == at + 1 && cell.data[at] == '"');
 }
 
-/* The text stands where nothing behind it can be read, and goes to memory of its own, which is not larger than was asked for. */
+/* The text stands where nothing behind it can be read, and goes to memory of its own, which is not
+ * larger than was asked for. */
 static void check_put(Span text) {
     Buffer plain = {0}, quoted = {0};
     text = fuzz_guarded(&cell_guard, text);

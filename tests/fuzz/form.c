@@ -1,6 +1,6 @@
 /*
- * Form bodies: any bytes. What form_read gives is JSON for the scanner and for jansson, an object whose leaves are strings, and writing
- * these out as a form again gives the same JSON.
+ * Form bodies: any bytes. What form_read gives is JSON for the scanner and for jansson, an object
+ * whose leaves are strings, and writing these out as a form again gives the same JSON.
  */
 #include <errno.h>
 #include <jansson.h>

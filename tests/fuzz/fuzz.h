@@ -1,6 +1,7 @@
 /*
- * What the fuzz targets share. A target is one file with LLVMFuzzerTestOneInput, which ends the process by check() when something does not
- * hold. It is linked twice: with libFuzzer (option `fuzz`), and with replay.c, which runs its corpus as a test.
+ * What the fuzz targets share. A target is one file with LLVMFuzzerTestOneInput, which ends the
+ * process by check() when something does not hold. It is linked twice: with libFuzzer (option
+ * `fuzz`), and with replay.c, which runs its corpus as a test.
  */
 #pragma once
 

@@ -1,6 +1,8 @@
 /*
- * Heads of HTTP/1 requests: any bytes (what letters a name may have is libh2o's question). A head that is taken is inside them, ends where its empty line does, and says the same whatever
- * follows it; none of its beginnings is taken; its lines are what http_head_next gives, and none of them is folded or lacks a name.
+ * Heads of HTTP/1 requests: any bytes (what letters a name may have is libh2o's question). A head
+ * that is taken is inside them, ends where its empty line does, and says the same whatever follows
+ * it; none of its beginnings is taken; its lines are what http_head_next gives, and none of them is
+ * folded or lacks a name.
  */
 #include <string.h>
 

@@ -1,9 +1,10 @@
 /*
- * Packs: the files of the staging folder. The first byte chooses (bits 0 and 1).
- * 0: the rest is a pack file. 1: the same, with lengths and checksums put right where they can be found, so that what is behind them is
- * reached. Header and footer, then each slice that they name, are read: they hold, or they are told to be damaged.
- * 2: the rest is row text of up to four slices, each with runs; the pack that is written must read back the same. 3: then two bytes say which
- * bit of it flips: each slice is damaged or still has its rows.
+ * Packs: the files of the staging folder. The first byte chooses (bits 0 and 1). 0: the rest is a
+ * pack file. 1: the same, with lengths and checksums put right where they can be found, so that
+ * what is behind them is reached. Header and footer, then each slice that they name, are read: they
+ * hold, or they are told to be damaged. 2: the rest is row text of up to four slices, each with
+ * runs; the pack that is written must read back the same. 3: then two bytes say which bit of it
+ * flips: each slice is damaged or still has its rows.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,7 +37,8 @@ static void seal(char *content, size_t size) {
     memcpy(content + size - 8, &checksum, 8);
 }
 
-/* The end frame of a slice whose last byte is before `end`, and the checksum of its description, so that what this says is read. */
+/* The end frame of a slice whose last byte is before `end`, and the checksum of its description, so
+ * that what this says is read. */
 static void put_right_end(char *bytes, size_t start, size_t end) {
     if (end - start < FRAME_PREFIX_BYTES + SLICE_TAIL_BYTES) return;
     size_t blocks = load(bytes + end - 20, 4);

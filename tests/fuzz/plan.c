@@ -1,12 +1,15 @@
 /*
- * Definitions, and events under them. Lines up to an empty one are columns: a letter for the type, one for the dataType, one for flags (1
- * primaryKey, 2 rawString, 4 the column goes to the second sink, 8 there is a default; 80 it has a mask, which 70 chooses; 40 without 80 it
- * is a uuid, a jsonText, or a time in the format that 30 chooses), then the path or
- * template, with a default a tab and its text; in a template 1E stands for a newline. The rest is the body of the event, JSON, or a form behind 1D, or something else behind 1C.
+ * Definitions, and events under them. Lines up to an empty one are columns: a letter for the type,
+ * one for the dataType, one for flags (1 primaryKey, 2 rawString, 4 the column goes to the second
+ * sink, 8 there is a default; 80 it has a mask, which 70 chooses; 40 without 80 it is a uuid, a
+ * jsonText, or a time in the format that 30 chooses), then the path or template, with a default a
+ * tab and its text; in a template 1E stands for a newline. The rest is the body of the event, JSON,
+ * or a form behind 1D, or something else behind 1C.
  *
- * The paths are added to a path set by themselves, the templates go through the lexer. A definition that is accepted is stored, loaded and
- * compiled, for both sinks and for each alone; the rows must be the same, and row_read must find cells that fit their types. A third sink infers: once
- * it has the columns that the event asks for, the event asks for no more.
+ * The paths are added to a path set by themselves, the templates go through the lexer. A definition
+ * that is accepted is stored, loaded and compiled, for both sinks and for each alone; the rows must
+ * be the same, and row_read must find cells that fit their types. A third sink infers: once it has
+ * the columns that the event asks for, the event asks for no more.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -141,7 +144,8 @@ static size_t string_size(Span text, bool verbatim) {
     return 0;
 }
 
-/* Size of what is no code at the start of `text`; 0: there is code. False: it has no end, Jsonnet does not take it. */
+/* Size of what is no code at the start of `text`; 0: there is code. False: it has no end, Jsonnet
+ * does not take it. */
 static bool pass_no_code(Span text, size_t *ret_size) {
     *ret_size = 0;
     if (begins(text, "#") || begins(text, "//")) {
@@ -202,7 +206,8 @@ static void check_code(Span code) {
     buffer_deinit(&open);
 }
 
-/* A template that is taken stays inside the brackets that are put around it, and what is forbidden stays so behind it. */
+/* A template that is taken stays inside the brackets that are put around it, and what is forbidden
+ * stays so behind it. */
 static void take_template(Span text) {
     if (!lexer_takes(text, "", "")) return;
     Buffer code = {0};
@@ -274,7 +279,8 @@ static void take_line(Input *input, Span line, size_t number) {
     free(copy);
 }
 
-/* The first path of the columns: of an array to be exploded, or of the value that says whether an event deletes. NULL: there is none. */
+/* The first path of the columns: of an array to be exploded, or of the value that says whether an
+ * event deletes. NULL: there is none. */
 static json_t *first_path(const json_t *columns) {
     for (size_t i = 0; i < json_array_size(columns); i++) {
         json_t *path = json_object_get(json_array_get(columns, i), "path");
@@ -404,7 +410,8 @@ static void check_failure(const MapFailure *failure) {
     check(failure->error > MAP_OK && failure->error <= MAP_ROW_TOO_LARGE);
 }
 
-/* Maps the event to rows of all sinks of the plan; each is checked, a sink that fails has an empty row. */
+/* Maps the event to rows of all sinks of the plan; each is checked, a sink that fails has an empty
+ * row. */
 static void map(const Plan *plan, const Input *input, Mapper *mapper, Buffer *rows) {
     static const EventHeader headers[] = {{SPAN("x-a"), SPAN("1,\"2\"")}, {SPAN("X-B"), SPAN("caf\xe9")}};
     TemplateResult results[LINES_MAX];
@@ -455,7 +462,8 @@ static bool ends(const char *text, const char *with) {
     return size >= end && strcmp(text + size - end, with) == 0;
 }
 
-/* NULL: it is refused; a place too many, or a value that would be in the clear, is the only reason that a set of good paths leaves. */
+/* NULL: it is refused; a place too many, or a value that would be in the clear, is the only reason
+ * that a set of good paths leaves. */
 static Plan *compile(const Input *input, Sink *const *sinks, size_t count, bool *ret_in_the_clear) {
     Source source = {.source_id = (char *)(uintptr_t) "source", .body_policy = input->choices % 2 ? BODY_POLICY_KEEP : BODY_POLICY_DROP};
     Plan *plan = NULL;

@@ -1,4 +1,5 @@
-/* Runs a fuzz target over its corpus: replay-TARGET FILE... A file of name *.txt has an input a line, any other is one input. */
+/* Runs a fuzz target over its corpus: replay-TARGET FILE... A file of name *.txt has an input a
+ * line, any other is one input. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

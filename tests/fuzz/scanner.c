@@ -1,9 +1,11 @@
 /*
- * The scanner. Lines up to an empty one are paths, the rest is a document; it is placed so that the memory behind it cannot be read.
+ * The scanner. Lines up to an empty one are paths, the rest is a document; it is placed so that the
+ * memory behind it cannot be read.
  *
- * Every kernel must give the same result, fault and values as the first. Whether it is JSON, and where the values of the paths stand, is
- * known from a plain parser here, which is slow and simple. jansson must say the same, outside its gaps. What is before a fault is no fault by
- * itself. Values keep their meaning when they are compacted, unescaped and quoted again.
+ * Every kernel must give the same result, fault and values as the first. Whether it is JSON, and
+ * where the values of the paths stand, is known from a plain parser here, which is slow and simple.
+ * jansson must say the same, outside its gaps. What is before a fault is no fault by itself. Values
+ * keep their meaning when they are compacted, unescaped and quoted again.
  */
 #include <jansson.h>
 

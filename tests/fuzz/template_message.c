@@ -1,7 +1,8 @@
 /*
- * The frames between the template broker and its workers. The first byte chooses.
- * Even: the rest is what came over a socket. Each frame is read by its kind; what is accepted must be what writing it again gives.
- * Odd: a message is made of the rest, written, and read back; every shorter piece of it is told to be incomplete.
+ * The frames between the template broker and its workers. The first byte chooses. Even: the rest is
+ * what came over a socket. Each frame is read by its kind; what is accepted must be what writing it
+ * again gives. Odd: a message is made of the rest, written, and read back; every shorter piece of
+ * it is told to be incomplete.
  */
 #include <errno.h>
 

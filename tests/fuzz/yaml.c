@@ -1,6 +1,6 @@
 /*
- * Manifests: any text. It is read or refused with a place; what is read, written as JSON (which YAML is), must be read as the same. A text
- * that asks for files is left alone.
+ * Manifests: any text. It is read or refused with a place; what is read, written as JSON (which
+ * YAML is), must be read as the same. A text that asks for files is left alone.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * What a course of things follows from: one seed, with its random numbers and its clock; and how a course tells what is wrong. Shared by the
- * simulations. One thread.
+ * What a course of things follows from: one seed, with its random numbers and its clock; and how a
+ * course tells what is wrong. Shared by the simulations. One thread.
  */
 #pragma once
 

@@ -1,4 +1,5 @@
-/* A destination that does what its ledger contract says, and around that everything that real ones do: refuse, vanish, answer late. */
+/* A destination that does what its ledger contract says, and around that everything that real ones
+ * do: refuse, vanish, answer late. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,7 +306,8 @@ void destination_check(void) {
                 if (row->number > value->number) fail("sink %u: key %u does not hold its last row", value->sink, value->key);
             }
         }
-        /* Ids that nobody asks for any more are deleted: the ledger stays small in the user's database. */
+        /* Ids that nobody asks for any more are deleted: the ledger stays small in the user's
+         * database. */
         if (destination->ledger_count > 40 * SINKS_MAX) fail("%zu rows in a ledger", destination->ledger_count);
     }
 }

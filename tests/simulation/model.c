@@ -105,7 +105,7 @@ Sink *model_definition(const ModelSink *sink, uint32_t version) {
     return made;
 }
 
-/* ---- what must be true in the end ---------------------------------------------------------------------------------------------------- */
+/* ---- what must be true in the end ------------------------------------------------------------ */
 
 static int count_reject(void *context, const Reject *reject, Error *error) {
     Model *model = context;

@@ -1,7 +1,8 @@
 /*
- * The proof that rows are neither lost nor doubled: writer, stager, loaders, two loops, a fake destination, clock and file system are run from
- * one seed, in an order that the seed chooses; everything in memory is thrown away at any moment, and what was acknowledged must be at
- * the destination in the end, once, byte for byte.
+ * The proof that rows are neither lost nor doubled: writer, stager, loaders, two loops, a fake
+ * destination, clock and file system are run from one seed, in an order that the seed chooses;
+ * everything in memory is thrown away at any moment, and what was acknowledged must be at the
+ * destination in the end, once, byte for byte.
  *
  *   test-simulation [first-seed [count]]     SLUICE_SIMULATION_VERBOSE=1 tells what happens
  */
@@ -60,7 +61,7 @@ static struct Sum {
     uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes;
 } sum;
 
-/* ---- start and crash ----------------------------------------------------------------------------------------------------------------- */
+/* ---- start and crash ------------------------------------------------------------------------- */
 
 static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return &simulated_driver;
@@ -130,7 +131,8 @@ static void start(void) {
 static void collect(void);
 static void verify_ledger(void);
 
-/* What the clocks may say at the next start: a machine that was off for long, one whose clock is wrong, one that was started anew. */
+/* What the clocks may say at the next start: a machine that was off for long, one whose clock is
+ * wrong, one that was started anew. */
 static void be_off(void) {
     SimClock *clock = &course.clock;
     if (chance(20)) clock->wall_now += (usec_t)below((uint64_t)(600 * USEC_DAY));
@@ -163,7 +165,7 @@ static void crash(bool orderly) {
     verify_ledger();
 }
 
-/* ---- the loops ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loops ------------------------------------------------------------------------------- */
 
 typedef struct Ticket {
     Append append; /* first */
@@ -232,7 +234,7 @@ static void append_back(Append *append) {
     gateway.in_flight--;
 }
 
-/* ---- the control thread -------------------------------------------------------------------------------------------------------------- */
+/* ---- the control thread ---------------------------------------------------------------------- */
 
 static void set_settings(Settings *settings) {
     static const int64_t counts[] = {1, 5, 40, 1000, 10000};
@@ -437,7 +439,7 @@ static void collect(void) {
     }
 }
 
-/* ---- what must hold at any moment ---------------------------------------------------------------------------------------------------- */
+/* ---- what must hold at any moment ------------------------------------------------------------ */
 
 static void verify_ledger(void) {
     Txn *txn;
@@ -453,7 +455,7 @@ static void verify_ledger(void) {
     txn_abort(txn);
 }
 
-/* ---- the course of things ------------------------------------------------------------------------------------------------------------ */
+/* ---- the course of things -------------------------------------------------------------------- */
 
 static void set_failpoint(void) {
     static const char *const names[] = {"storage.before-commit", "storage.after-commit", "pack.before-sync", "pack.before-rename",
@@ -555,7 +557,8 @@ static size_t what_waits(void) {
     return files + (first > 0 ? (size_t)(last - first + 1) : 0);
 }
 
-/* Nothing disturbs any more: all that waits gets through by itself, when its conditions hold and its pauses are over. */
+/* Nothing disturbs any more: all that waits gets through by itself, when its conditions hold and
+ * its pauses are over. */
 static void settle(void) {
     failpoint_clear();
     memory_files_fail(gateway.files, 0, 0, false);
@@ -618,7 +621,7 @@ static void check_space(void) {
     if (packs > 0) fail("%zu staging files are left", packs);
 }
 
-/* ---- one seed ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one seed -------------------------------------------------------------------------------- */
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place) {
     return remove(path);

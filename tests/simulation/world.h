@@ -1,7 +1,8 @@
 /*
- * The world of the simulation: what exists beside the writer, the stager and the loaders, and what must be true of it in the end. Everything
- * follows from one seed. Parts: model.c (what was sent and what must have become of it), destination.c (tables that commit, fail and
- * lie about it), simulation.c (the actors and their order).
+ * The world of the simulation: what exists beside the writer, the stager and the loaders, and what
+ * must be true of it in the end. Everything follows from one seed. Parts: model.c (what was sent
+ * and what must have become of it), destination.c (tables that commit, fail and lie about it),
+ * simulation.c (the actors and their order).
  */
 #pragma once
 
@@ -20,7 +21,7 @@
 #define LOOPS 2
 #define COLUMNS 4 /* row number in the model, key, mapping version, payload */
 
-/* ---- the model ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 typedef enum Fate { FATE_OPEN, FATE_ACKNOWLEDGED, FATE_REFUSED } Fate; /* REFUSED: not acknowledged; may be there whole */
 
@@ -65,7 +66,7 @@ typedef struct Model {
     size_t sink_count;
 } Model;
 
-/* ---- destinations -------------------------------------------------------------------------------------------------------------------- */
+/* ---- destinations ---------------------------------------------------------------------------- */
 
 typedef struct LedgerRow {
     Uuid file;

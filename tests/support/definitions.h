@@ -15,7 +15,8 @@ static inline Source *test_source(const char *id) {
     return source;
 }
 
-/* The sink's columns are inferred besides: base columns come before those that it has, and _rest behind them. */
+/* The sink's columns are inferred besides: base columns come before those that it has, and _rest
+ * behind them. */
 static inline void test_infer(const Source *source, Sink *sink, uint32_t depth, uint32_t max_columns) {
     sink->target.infer = calloc(1, sizeof *sink->target.infer);
     check(sink->target.infer);

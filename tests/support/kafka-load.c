@@ -7,19 +7,23 @@
  *   kafka-load count   BROKERS TOPIC COUNT
  *   kafka-load list    BROKERS TOPIC
  *
- * `produce` sends the same value COUNT times, to the partitions in turn, as fast as it can or at a fixed rate. With --stamp it begins with
- * {"n": number, "due": when it was due at that rate, microseconds since 1970. Prints JSON, with the milliseconds from the call that sends a record
- * to its acknowledgement: of half of them at most, of 99 %, and of all.
+ * `produce` sends the same value COUNT times, to the partitions in turn, as fast as it can or at a
+ * fixed rate. With --stamp it begins with {"n": number, "due": when it was due at that rate,
+ * microseconds since 1970. Prints JSON, with the milliseconds from the call that sends a record to
+ * its acknowledgement: of half of them at most, of 99 %, and of all.
  *
- * `flow` is a producer that lives through faults of the broker: it ends when COUNT records are known to be stored. Records that are stored
- * without that being known come beside them, so what counts is what `list` says. With --transactions it writes transactions of up to MOST
- * records, and aborts PERCENT of them. Of a thousand records N are tombstones, and N are not JSON. Values are {"n":number,...} of different
- * sizes, numbered from --first on. Each second it prints how many records are stored.
+ * `flow` is a producer that lives through faults of the broker: it ends when COUNT records are
+ * known to be stored. Records that are stored without that being known come beside them, so what
+ * counts is what `list` says. With --transactions it writes transactions of up to MOST records, and
+ * aborts PERCENT of them. Of a thousand records N are tombstones, and N are not JSON. Values are
+ * {"n":number,...} of different sizes, numbered from --first on. Each second it prints how many
+ * records are stored.
  *
- * `count` reads COUNT records with rd_kafka_consumer_poll, and nothing else: the limit of what a consumer can do. Prints JSON.
+ * `count` reads COUNT records with rd_kafka_consumer_poll, and nothing else: the limit of what a
+ * consumer can do. Prints JSON.
  *
- * `list` prints a line PARTITION,OFFSET,N of each committed record that is neither a tombstone nor bad, and on standard error the offset behind
- * the last of each partition as JSON.
+ * `list` prints a line PARTITION,OFFSET,N of each committed record that is neither a tombstone nor
+ * bad, and on standard error the offset behind the last of each partition as JSON.
  */
 #include <getopt.h>
 #include <librdkafka/rdkafka.h>
@@ -119,8 +123,8 @@ static int compare_times(const void *a, const void *b) {
 static void produce(Load *load) {
     rd_kafka_conf_t *settings = rd_kafka_conf_new();
     set(settings, "acks", "all");
-    /* The library's own value. With 1 ms at 5,000 records/s each record is a request of its own, and a broker that shares two cores with what
-     * is measured falls behind. */
+    /* The library's own value. With 1 ms at 5,000 records/s each record is a request of its own,
+     * and a broker that shares two cores with what is measured falls behind. */
     set(settings, "linger.ms", load->rate ? "5" : "20");
     set(settings, "batch.num.messages", "10000");
     set(settings, "queue.buffering.max.messages", "500000");
@@ -247,7 +251,8 @@ static rd_kafka_resp_err_t send_one(Load *load) {
                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
 }
 
-/* Until the next record is due. What a fault of the broker held up is not made up for: the load stays even. */
+/* Until the next record is due. What a fault of the broker held up is not made up for: the load
+ * stays even. */
 static void wait_turn(Load *load) {
     if (!load->rate) return;
     int64_t due = load->began + (int64_t)(load->made * (uint64_t)SECOND / load->rate);

@@ -48,7 +48,8 @@ void mock_cluster_start(MockCluster *cluster, int brokers) {
     assert_non_null(cluster->mock);
     assert_int_equal(rd_kafka_brokers_add(cluster->handle, rd_kafka_mock_cluster_bootstraps(cluster->mock)), brokers);
     kafka_connection_set(&cluster->connection, "brokers", rd_kafka_mock_cluster_bootstraps(cluster->mock));
-    /* Faster than by default: a member that waits for a rebalance hears of it at its next heartbeat. */
+    /* Faster than by default: a member that waits for a rebalance hears of it at its next
+     * heartbeat. */
     kafka_connection_set(&cluster->connection, "properties",
                          "heartbeat.interval.ms=100\nreconnect.backoff.max.ms=200\nreconnect.backoff.ms=50\nsession.timeout.ms=6000\n");
 }

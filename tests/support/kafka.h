@@ -1,6 +1,7 @@
 /*
- * librdkafka's mock cluster: brokers inside the test that can be told to fail, topics, and a connection of type kafka that leads there. A failure
- * ends the test. cmocka must be included before it.
+ * librdkafka's mock cluster: brokers inside the test that can be told to fail, topics, and a
+ * connection of type kafka that leads there. A failure ends the test. cmocka must be included
+ * before it.
  */
 #pragma once
 

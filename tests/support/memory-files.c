@@ -33,14 +33,16 @@ struct Node {
     Table durable;
 };
 
-/* A change of names that is not durable yet: `folder/name` becomes `node` (NULL: goes), and `old_folder/old_name`, if any, goes. */
+/* A change of names that is not durable yet: `folder/name` becomes `node` (NULL: goes), and
+ * `old_folder/old_name`, if any, goes. */
 typedef struct Change {
     Node *folder;
     char *name;
     Node *node;
     Node *old_folder; /* of an atomic rename: the same as folder; else NULL */
     char *old_name;
-    /* The second half of a rename between folders, which goes only if the first half stays: its identity; 0: none. */
+    /* The second half of a rename between folders, which goes only if the first half stays: its
+     * identity; 0: none. */
     uint64_t needs;
     uint64_t id;
 } Change;
@@ -182,7 +184,8 @@ static void table_copy(MemoryFiles *memory, Table *to, const Table *from) {
 
 /* ---- paths ---- */
 
-/* A place: the folder and the last part of a path, which may or may not be there. The root has no name. */
+/* A place: the folder and the last part of a path, which may or may not be there. The root has no
+ * name. */
 typedef struct Place {
     Node *folder; /* borrowed */
     char name[256];
@@ -266,7 +269,8 @@ static bool builds_on(const Change *later, const Change *earlier) {
     return changes_name(earlier, later->folder, later->name) || (later->old_name && changes_name(earlier, later->folder, later->old_name));
 }
 
-/* Makes the chosen changes durable, oldest first; drops the others from the list if `crash`, else keeps them. */
+/* Makes the chosen changes durable, oldest first; drops the others from the list if `crash`, else
+ * keeps them. */
 static void settle(MemoryFiles *memory, const bool *chosen, bool crash) {
     size_t kept = 0;
     for (size_t i = 0; i < memory->changes_count; i++) {

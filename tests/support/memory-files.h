@@ -1,6 +1,7 @@
 /*
- * The `Files` seam in memory, for tests and the simulation: a disk that forgets what was not synced when it crashes, fails a chosen call,
- * and can be full. Any thread: one lock inside; the visits of `list` run outside of it.
+ * The `Files` seam in memory, for tests and the simulation: a disk that forgets what was not synced
+ * when it crashes, fails a chosen call, and can be full. Any thread: one lock inside; the visits of
+ * `list` run outside of it.
  *
  * What a crash keeps for certain:
  *   - the bytes of a file up to its last sync that succeeded;
@@ -36,12 +37,13 @@ typedef enum MemoryFilesCall {
     MEMORY_FILES_CALLS_
 } MemoryFilesCall;
 
-/* An empty root. `random` decides what survives a crash (borrowed, used under the lock); NULL: nothing that was not synced survives.
- * `clock` gives the modification times (borrowed); NULL: the system's. Freed by files_free; open files must be closed before (checked). */
+/* An empty root. `random` decides what survives a crash (borrowed, used under the lock); NULL:
+ * nothing that was not synced survives. `clock` gives the modification times (borrowed); NULL: the
+ * system's. Freed by files_free; open files must be closed before (checked). */
 Files *memory_files_new(Random *random, Clock *clock);
 
-/* The power goes and comes back. Files that are open now answer -EBADF from here on and have still to be closed. Planned failures and
- * counters stay. */
+/* The power goes and comes back. Files that are open now answer -EBADF from here on and have still
+ * to be closed. Planned failures and counters stay. */
 void memory_files_crash(Files *files);
 
 /*
@@ -55,8 +57,8 @@ void memory_files_crash(Files *files);
 void memory_files_fail(Files *files, uint64_t nth, int code, bool for_good);
 void memory_files_fail_call(Files *files, MemoryFilesCall call, uint64_t nth, int code, bool for_good);
 
-/* Bytes that all files may hold together, also those that are removed but open; 0: no limit. More is -ENOSPC, and the bytes that
- * fitted are written. What is there already stays. */
+/* Bytes that all files may hold together, also those that are removed but open; 0: no limit. More
+ * is -ENOSPC, and the bytes that fitted are written. What is there already stays. */
 void memory_files_capacity(Files *files, uint64_t bytes);
 
 /* Calls so far, failed ones counted. */
@@ -68,5 +70,6 @@ uint64_t memory_files_used(Files *files);
 /* Changes to names and appended bytes that a crash could lose now. 0: everything is durable. */
 uint64_t memory_files_unsynced(Files *files);
 
-/* Flips one bit of a file, as a bad disk would, synced or not: for tests of checksums. -ENOENT, or -EINVAL beyond its end. */
+/* Flips one bit of a file, as a bad disk would, synced or not: for tests of checksums. -ENOENT, or
+ * -EINVAL beyond its end. */
 int memory_files_flip(Files *files, const char *path, uint64_t bit, Error *error);

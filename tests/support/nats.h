@@ -1,6 +1,7 @@
 /*
- * A nats-server with JetStream of the test's own: a temporary directory, a free loopback port. It dies with the test. Tests stop with a message
- * when it does not start; only a machine without the program makes them skip.
+ * A nats-server with JetStream of the test's own: a temporary directory, a free loopback port. It
+ * dies with the test. Tests stop with a message when it does not start; only a machine without the
+ * program makes them skip.
  */
 #pragma once
 
@@ -22,5 +23,6 @@ void test_nats_run(TestNats *server);  /* again, on the same data and port */
 void test_nats_stop(TestNats *server); /* and forget it; NULL-safe */
 /* A request ("$JS.API.STREAM.CREATE.S"), its answer: free(). */
 char *test_nats_ask(TestNats *server, const char *subject, const char *body);
-/* Publishes a message, with headers as "Name: value\r\n..." or NULL, and waits until a stream has it. */
+/* Publishes a message, with headers as "Name: value\r\n..." or NULL, and waits until a stream has
+ * it. */
 void test_nats_publish(TestNats *server, const char *subject, const char *headers, const void *body, size_t size);

@@ -1,6 +1,7 @@
 /*
- * A PostgreSQL server of the test's own: initdb in a temporary directory, a Unix socket there and a free loopback port, no fsync. It
- * dies with the test. Tests stop with a message when it does not start; only a machine without the binaries makes them skip.
+ * A PostgreSQL server of the test's own: initdb in a temporary directory, a Unix socket there and a
+ * free loopback port, no fsync. It dies with the test. Tests stop with a message when it does not
+ * start; only a machine without the binaries makes them skip.
  */
 #pragma once
 
@@ -15,15 +16,18 @@ typedef struct TestPostgres {
     char *uri; /* postgresql://postgres@127.0.0.1:PORT/postgres */
 } TestPostgres;
 
-/* NULL: there are no PostgreSQL binaries on this machine. User "guarded" (password "correct horse") needs its password, others none. */
+/* NULL: there are no PostgreSQL binaries on this machine. User "guarded" (password "correct horse")
+ * needs its password, others none. */
 TestPostgres *test_postgres_start(void);
-/* Stops the postmaster at once, as a crash would (SIGQUIT), and starts it again on the same data and port. */
+/* Stops the postmaster at once, as a crash would (SIGQUIT), and starts it again on the same data
+ * and port. */
 void test_postgres_kill(TestPostgres *server);
 void test_postgres_run(TestPostgres *server);
 /* Stops the server and removes everything; NULL-safe. */
 void test_postgres_stop(TestPostgres *server);
 
-/* PgBouncer in front of the server: pool_mode=transaction with one server connection, which all its clients take turns on. */
+/* PgBouncer in front of the server: pool_mode=transaction with one server connection, which all its
+ * clients take turns on. */
 typedef struct TestPooler {
     int port;
     pid_t pid;
@@ -36,5 +40,6 @@ void test_pooler_stop(TestPooler *pooler); /* NULL-safe */
 
 /* Runs SQL as the superuser; ends the test when it fails. */
 void test_postgres_sql(TestPostgres *server, const char *sql);
-/* The rows of a query, cells separated by '|', rows by '\n' (none behind the last), NULL as "NULL"; free(). */
+/* The rows of a query, cells separated by '|', rows by '\n' (none behind the last), NULL as "NULL";
+ * free(). */
 char *test_postgres_rows(TestPostgres *server, const char *sql);

@@ -62,7 +62,7 @@ static uint32_t length(RandomJson *random) {
     }
 }
 
-/* ---- leaves -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- leaves ---------------------------------------------------------------------------------- */
 
 static void put_space(RandomJson *random, Buffer *out) {
     static const char kinds[] = " \t\n\r";
@@ -199,7 +199,7 @@ static void put_leaf(RandomJson *random, Buffer *out) {
     }
 }
 
-/* ---- documents ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 static void put_key(RandomJson *random, Buffer *out) {
     if (once_in(random, 8)) {
@@ -269,7 +269,7 @@ void random_json_document(RandomJson *random, Buffer *out) {
     put_space(random, out);
 }
 
-/* ---- mutations ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- mutations ------------------------------------------------------------------------------- */
 
 static const char junk[] = "{}[],:\"\"\\\\ \n\t0123456789.eE+-truefalsn\x00\x01\x1f\x7f\x80\xbf\xc0\xc3\xe2\xed\xf0\xf4\xf5\xff/u'*#";
 

@@ -1,6 +1,7 @@
 /*
- * Values of records as a bridge reads them, for tests with a real registry: read-values URL avro|jsonSchema. Each line of the input is a
- * value in hexadecimal digits. Each gets a line: `read BODY`, `poison WHY`, `unknown WHY`, or `later WHY` while the registry is down.
+ * Values of records as a bridge reads them, for tests with a real registry: read-values URL
+ * avro|jsonSchema. Each line of the input is a value in hexadecimal digits. Each gets a line: `read
+ * BODY`, `poison WHY`, `unknown WHY`, or `later WHY` while the registry is down.
  */
 #include <stdio.h>
 #include <stdlib.h>

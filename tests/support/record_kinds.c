@@ -1,6 +1,7 @@
 /*
- * Two kinds of sources whose events are records: "tap" has the meta fields of Kafka, "nap" those of NATS. A program that this file is a part of
- * has them beside http: its list goes before that of config/source_kind.c. Nothing runs such sources; they can be declared, and tested.
+ * Two kinds of sources whose events are records: "tap" has the meta fields of Kafka, "nap" those of
+ * NATS. A program that this file is a part of has them beside http: its list goes before that of
+ * config/source_kind.c. Nothing runs such sources; they can be declared, and tested.
  */
 #include "config/source_kind.h"
 #include "mapping/meta.h"

@@ -1,6 +1,7 @@
 /*
- * Fills the data directory of a stopped gateway with what a long life leaves: copies of its first source and sink, and packs that are imported
- * and retained. Through the functions of storage, so that a million of them take a minute. For the measurement of starts
+ * Fills the data directory of a stopped gateway with what a long life leaves: copies of its first
+ * source and sink, and packs that are imported and retained. Through the functions of storage, so
+ * that a million of them take a minute. For the measurement of starts
  * (tests/system/test_retained.py).
  *
  *   retained DIRECTORY SINKS PACKS

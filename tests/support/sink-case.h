@@ -1,4 +1,5 @@
-/* What a test of a sink driver needs: tables, files of rows in memory, and a job around them that keeps what the driver refuses. */
+/* What a test of a sink driver needs: tables, files of rows in memory, and a job around them that
+ * keeps what the driver refuses. */
 #pragma once
 
 #include <stdbool.h>
@@ -59,8 +60,9 @@ typedef struct SinkCase {
     uint64_t rows_done, times_working;
 } SinkCase;
 
-/* A table `table_id` with the columns named and typed by "name:type[:key]" separated by spaces, and a job with `file_count` empty files.
- * A last word "deletes": rows have one more cell, NULL or "d". */
+/* A table `table_id` with the columns named and typed by "name:type[:key]" separated by spaces,
+ * and a job with `file_count` empty files. A last word "deletes": rows have one more cell, NULL
+ * or "d". */
 void sink_case_init(SinkCase *sink_case, const char *table_id, const char *columns, size_t file_count);
 /* The job, with the files' counts taken from their rows, ready for import. */
 ImportJob *sink_case_job(SinkCase *sink_case);

@@ -22,7 +22,7 @@
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
 
-/* ---- Close --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Close ----------------------------------------------------------------------------------- */
 
 static void answer_close(Close *close, int result) {
     close->request.result = result;
@@ -69,16 +69,17 @@ void writer_close_asked(Writer *writer, Close *close) {
     sink_waiters_answer(sink);
 }
 
-/* ---- statistics ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 void writer_answer_totals(Writer *writer, TotalsQuery *query) {
     writer_fill_statistics(writer, query);
     request_answer(&query->request);
 }
 
-/* ---- rejects and files --------------------------------------------------------------------------------------------------------------- */
+/* ---- rejects and files ----------------------------------------------------------------------- */
 
-/* A transaction that changes no memory: what fails is told, and only a commit that left the disk unknown breaks the writer. */
+/* A transaction that changes no memory: what fails is told, and only a commit that left the disk
+ * unknown breaks the writer. */
 static int end_small(Writer *writer, Txn *txn, int result, const char *what, Error *error) {
     if (result < 0) {
         txn_abort(txn);

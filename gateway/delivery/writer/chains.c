@@ -18,7 +18,7 @@
 #include "gateway/flow/partition_key.h"
 #include "storage/partitions.h"
 
-/* ---- what is forgotten --------------------------------------------------------------------------------------------------------------- */
+/* ---- what is forgotten ----------------------------------------------------------------------- */
 
 static void forget(SinkState *sink, const SinkEnd *end, const char *why) {
     uint32_t partition = end->partition;
@@ -45,7 +45,8 @@ static bool is_newer(const SinkState *sink, const SinkEnd *chain) {
     return chain && chain->begun > sink->imports->begun;
 }
 
-/* Is it of the chain, or has records of it? Runs of older chains wait before it; one that is joined of both lies around its beginning. */
+/* Is it of the chain, or has records of it? Runs of older chains wait before it; one that is joined
+ * of both lies around its beginning. */
 static bool has(const SinkEnd *chain, const ImportRun *run) {
     if (run->next <= chain->from || run->first >= chain->end) return false;
     if (run->first_row >= chain->first_row) return true;
@@ -132,7 +133,7 @@ void chains_save(Writer *writer, SinkState *sink) {
     (void)writer_record_end(writer, txn, r, "cannot forget how far a partition was read", &error);
 }
 
-/* ---- what a start finds -------------------------------------------------------------------------------------------------------------- */
+/* ---- what a start finds ---------------------------------------------------------------------- */
 
 struct ChainSearch {
     SinkEnds *sinks; /* by number */

@@ -48,7 +48,8 @@ typedef struct WrittenGroup {
     uint64_t bytes;
 } WrittenGroup;
 
-/* The transaction in the making: groups that are written into it, and the group that is being gathered. */
+/* The transaction in the making: groups that are written into it, and the group that is being
+ * gathered. */
 typedef struct GroupBuilder GroupBuilder;
 struct GroupBuilder {
     uint64_t transaction; /* a new number for each */
@@ -99,7 +100,7 @@ void group_builder_free(GroupBuilder *builder) {
     free(builder);
 }
 
-/* ---- gathering and writing groups ---------------------------------------------------------------------------------------------------- */
+/* ---- gathering and writing groups ------------------------------------------------------------ */
 
 static void begin_group(GroupBuilder *builder) {
     builder->stamp++;
@@ -195,7 +196,8 @@ static void add_runs(GroupBuilder *builder, Segment *segment, const Append *appe
     builder->bytes += count * sizeof(OffsetRun);
 }
 
-/* An entry holds one mapping version, and is one sink's: of a bridge, or not. What a slice may have of runs it may have, too. */
+/* An entry holds one mapping version, and is one sink's: of a bridge, or not. What a slice may have
+ * of runs it may have, too. */
 static bool fits_entry(const Segment *segment, const AppendSink *from, const AppendPiece *piece) {
     return segment->group.entry.mapping_version == from->mapping_version && (segment->group.run_count > 0) == (piece->run_count > 0) &&
            segment->group.run_count + piece->run_count <= LOG_RUN_RUNS_MAX;
@@ -340,7 +342,7 @@ static int add_append(Writer *writer, Txn *txn, Append *append, Error *error) {
     return partition_mark_set(txn, append->partitions[0].number, append->mark, error);
 }
 
-/* ---- one transaction ----------------------------------------------------------------------------------------------------------------- */
+/* ---- one transaction ------------------------------------------------------------------------- */
 
 static void begin_plan(Writer *writer) {
     GroupBuilder *builder = writer->builder;
@@ -359,7 +361,8 @@ static int write_appends(Writer *writer, Txn *txn, Append **appends, size_t coun
     for (size_t i = 0; i < count && r == 0; i++) r = add_append(writer, txn, appends[i], error);
     if (r == 0) r = flush_group(writer, txn, error);
     if (r < 0) return r;
-    /* A quarantined event stands in no directory: its count must go with it. As before this transaction's groups, which are replayed. */
+    /* A quarantined event stands in no directory: its count must go with it. As before this
+     * transaction's groups, which are replayed. */
     *ret_stored = writer->builder->rejecting_count > 0 || writer_totals_are_due(writer);
     return *ret_stored ? writer_store_totals(writer, txn, error) : 0;
 }
@@ -424,7 +427,8 @@ static int try_commit(Writer *writer, Append **appends, size_t count) {
     Error error = {0};
     Txn *txn;
     bool stored = false;
-    /* What records the way of accepted rows must not meet a full disk: it would break the writer. */
+    /* What records the way of accepted rows must not meet a full disk: it would break the
+     * writer. */
     uint64_t bytes = writer_record_reserve(writer);
     for (size_t i = 0; i < count; i++) bytes += append_bytes(appends[i]);
     if (environment_reserve(writer->options.environment, bytes) == -ENOSPC) return -ENOSPC;
@@ -461,7 +465,8 @@ static void answer_all(Append *const *appends, size_t count, AppendResult result
     for (size_t i = 0; i < count; i++) answer(appends[i], result);
 }
 
-/* Quarantined events may not fill the disk: at the cap their requests are refused, and only theirs. */
+/* Quarantined events may not fill the disk: at the cap their requests are refused, and only
+ * theirs. */
 static size_t refuse_rejects(Writer *writer, Append **appends, size_t count) {
     uint64_t wanted = 0;
     for (size_t i = 0; i < count; i++)
@@ -497,7 +502,8 @@ void writer_commit(Writer *writer, Append **appends, size_t count) {
     while (count > 0 && !writer->broken) {
         r = try_commit(writer, appends, count);
         if (r != -ENOSPC) break;
-        /* The map or the disk is full. The largest request goes first; if that is not enough, all of them. */
+        /* The map or the disk is full. The largest request goes first; if that is not enough, all
+         * of them. */
         atomic_store(&writer->options.usage->intake_stopped, true);
         writer_check_space_soon(writer);
         size_t largest = 0;

@@ -1,4 +1,5 @@
-/* The connections that files go to, as the writer sees them: whether they can be reached, and the sinks with a file that may go, in a queue. */
+/* The connections that files go to, as the writer sees them: whether they can be reached, and the
+ * sinks with a file that may go, in a queue. */
 #pragma once
 
 #include "gateway/delivery/scheduler.h"

@@ -23,7 +23,7 @@ static Span note_key(uint32_t sink, NoteKey *key) {
     return span_of(key->text);
 }
 
-/* ---- notes ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- notes ----------------------------------------------------------------------------------- */
 
 static int put_note(Txn *txn, uint32_t sink, const char *text, bool stays, usec_t wall, Error *error) {
     NoteKey key;
@@ -73,7 +73,7 @@ int writer_forget_damage(Txn *txn, uint32_t sink, Error *error) {
     return catalog_remove(txn, CATALOG_META, note_key(sink, &key), error);
 }
 
-/* ---- repair --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- repair ---------------------------------------------------------------------------------- */
 
 static int record(const Writer *writer, Txn *txn, const Damages *damages, Error *error) {
     for (size_t i = 0; i < damages->count; i++) {
@@ -90,7 +90,8 @@ static void tell(const Damages *damages) {
     metrics_add(METRIC_DAMAGED_RECORDS, damages->count);
 }
 
-/* What is known of sinks that stay stopped is no news: or each look at them would call for the next one. */
+/* What is known of sinks that stay stopped is no news: or each look at them would call for the next
+ * one. */
 static void leave_out_known(const Writer *writer, Damages *damages) {
     size_t kept = 0;
     for (size_t i = 0; i < damages->count; i++) {

@@ -1,6 +1,7 @@
 /*
- * Records of the ledger or the statistics that turn out to be damaged while the writer works or starts: they are written anew where that is
- * possible (storage/repair.h), and what became of each is logged and named in the statistics of its sink, until the sink is erased.
+ * Records of the ledger or the statistics that turn out to be damaged while the writer works or
+ * starts: they are written anew where that is possible (storage/repair.h), and what became of each
+ * is logged and named in the statistics of its sink, until the sink is erased.
  */
 #pragma once
 
@@ -15,7 +16,9 @@ void damage_take_note(SinkState *sink, const char *text, bool stays);
 int writer_load_damage(Writer *writer, Txn *txn, Error *error);
 int writer_forget_damage(Txn *txn, uint32_t sink, Error *error);
 enum { WRITER_NOTHING_DAMAGED = 1 };
-/* Repairs what is damaged, in a transaction of its own, and says what that was: free(ret_damages->items). 0, or WRITER_NOTHING_DAMAGED. */
+/* Repairs what is damaged, in a transaction of its own, and says what that was:
+ * free(ret_damages->items). 0, or WRITER_NOTHING_DAMAGED. */
 int damage_repair(Writer *writer, Damages *ret_damages, Error *error);
-/* For a writer that is thrown away after it: repairs what the next one will read. 0, or WRITER_NOTHING_DAMAGED. */
+/* For a writer that is thrown away after it: repairs what the next one will read. 0, or
+ * WRITER_NOTHING_DAMAGED. */
 int writer_repair_for_next(Writer *writer, Error *error);

@@ -37,7 +37,8 @@ static uint64_t rows_of(const SliceRecord *slices, size_t count) {
     return rows;
 }
 
-/* Rows of the slice that may go to a part that has room for `room`, and the runs that have them: those behind its last row go with that. */
+/* Rows of the slice that may go to a part that has room for `room`, and the runs that have them:
+ * those behind its last row go with that. */
 static uint64_t cut_slice(const SliceRecord *slice, uint64_t at, const OffsetRun *runs, size_t run_count, uint64_t room,
                           uint32_t *ret_runs) {
     uint64_t rows = room < slice->rows - at ? room : slice->rows - at;
@@ -48,8 +49,9 @@ static uint64_t cut_slice(const SliceRecord *slice, uint64_t at, const OffsetRun
     return rows;
 }
 
-/* Cuts the slices so that each part has an equal share of the rows that can be read, as far as runs let it. The first keeps the file's id: if the proof were wrong, that would
- * be a ledgerConflict and not a second copy. */
+/* Cuts the slices so that each part has an equal share of the rows that can be read, as far as runs
+ * let it. The first keeps the file's id: if the proof were wrong, that would be a ledgerConflict
+ * and not a second copy. */
 static void cut(Writer *writer, Divide *divide) {
     uint64_t rows = rows_of(divide->slices, divide->slice_count), parts = rows < PARTS ? rows : PARTS, part = 0, before = 0;
     Uuid id = divide->file;
@@ -177,7 +179,8 @@ static int record_damage(Txn *txn, SinkState *sink, WaitingFile *waiting, const 
     return slices_quarantine(txn, sink, waiting, &file, divide->slices, divide->slice_damaged, divide->slice_count, error);
 }
 
-/* An import might never come to these slices in the time that it has. The rest is divided at once: no import ran meanwhile, so the proof holds. */
+/* An import might never come to these slices in the time that it has. The rest is divided at once:
+ * no import ran meanwhile, so the proof holds. */
 static void leave_out_damaged(Writer *writer, SinkState *sink, const Divide *divide) {
     Txn *txn;
     Error error = {0};

@@ -1,7 +1,9 @@
 /*
- * A file that a destination cannot take in the time that an import may take becomes several smaller ones, each with an id of its own: to all that
- * comes after they are files like any other. Only done with a file of which the last try proved that it is not at the destination, and cannot get
- * there any more (ImportJob.proven_absent): else its rows could arrive a second time under the new ids.
+ * A file that a destination cannot take in the time that an import may take becomes several smaller
+ * ones, each with an id of its own: to all that comes after they are files like any other. Only
+ * done with a file of which the last try proved that it is not at the destination, and cannot get
+ * there any more (ImportJob.proven_absent): else its rows could arrive a second time under the new
+ * ids.
  */
 #pragma once
 

@@ -10,7 +10,8 @@
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/waiters.h"
 
-/* A running import may hold a drain for so long; then it is left to the control thread, who makes the loaders give up. */
+/* A running import may hold a drain for so long; then it is left to the control thread, who makes
+ * the loaders give up. */
 #define DRAIN_IMPORTS (5 * USEC_SECOND)
 
 void writer_begin_drain(Writer *writer) {

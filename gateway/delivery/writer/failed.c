@@ -20,9 +20,10 @@
 #include "gateway/delivery/writer/waiting.h"
 #include "storage/copies.h"
 
-/* ---- rejects of the destination ------------------------------------------------------------------------------------------------------ */
+/* ---- rejects of the destination -------------------------------------------------------------- */
 
-/* Each file's rejects replace what an earlier try left pending for it, also when there are none now. */
+/* Each file's rejects replace what an earlier try left pending for it, also when there are none
+ * now. */
 static int put_pending(Writer *writer, Txn *txn, const PendingRejects *message, Error *error) {
     SinkState *sink = writer_sink(writer, message->sink);
     Reject *rejects = calloc(message->count + 1, sizeof *rejects);
@@ -75,14 +76,14 @@ void writer_pending_rejects(Writer *writer, PendingRejects *message) {
     request_answer(&message->request);
 }
 
-/* A file is set aside only after so many tries since this start, and when the gateway has run for so long: whatever was wrong while it was off may be
- * well again. */
+/* A file is set aside only after so many tries since this start, and when the gateway has run for
+ * so long: whatever was wrong while it was off may be well again. */
 #define EXPIRY_TRIES_MIN 5
 #define EXPIRY_SETTLED USEC_HOUR
 /* Of a copy that could not be written. Its rows wait meanwhile, and are tried. */
 #define EXPIRY_AGAIN (10 * USEC_MINUTE)
 
-/* ---- files that failed for too long -------------------------------------------------------------------------------------------------- */
+/* ---- files that failed for too long ---------------------------------------------------------- */
 
 void expire_free(Expire *expire) {
     if (!expire) return;
@@ -90,7 +91,8 @@ void expire_free(Expire *expire) {
     free(expire);
 }
 
-/* Since when its tries fail, in running time; USEC_NEVER: too few of them, since this start, to say so. */
+/* Since when its tries fail, in running time; USEC_NEVER: too few of them, since this start, to say
+ * so. */
 static usec_t failing_since(const WaitingFile *file) {
     const WriterConnection *connection = file->connection;
     usec_t own = USEC_NEVER, shared = USEC_NEVER;

@@ -43,13 +43,14 @@
 #define FILES_LOOKED_AT_MOST 256
 #define SETTLED_A_JOB_MAX 500
 
-/* ---- which file ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- which file ------------------------------------------------------------------------------ */
 
 static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
 }
 
-/* Keyed: the head or nothing. Else the one that failed least often, the oldest of those, before any whose connection is down. */
+/* Keyed: the head or nothing. Else the one that failed least often, the oldest of those, before any
+ * whose connection is down. */
 static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
     WaitingFile *best = NULL;
     usec_t now = writer->now->boot;
@@ -129,7 +130,7 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
     return imports ? earlier(next, consider_files(writer, sink, positions)) : next;
 }
 
-/* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *error) {
     LoadFile *file = &job->files[job->file_count];
@@ -195,7 +196,8 @@ static int load_settled_file(void *context, const FileRecord *file, Error *error
     return 0;
 }
 
-/* What a start finds, when the sink imports for the first time. By row; files that passed others were imported in another order. */
+/* What a start finds, when the sink imports for the first time. By row; files that passed others
+ * were imported in another order. */
 static void load_settled(Writer *writer, Txn *txn, SinkState *sink) {
     LoadSettled load = {.writer = writer, .sink = sink};
     Error error = {0};
@@ -205,7 +207,8 @@ static void load_settled(Writer *writer, Txn *txn, SinkState *sink) {
     settled_sort(sink->settled);
 }
 
-/* Nobody knows any more where its records are from: whoever reads the partition finds that they are missing. The rest of its file is tried again. */
+/* Nobody knows any more where its records are from: whoever reads the partition finds that they are
+ * missing. The rest of its file is tried again. */
 static void return_slice(Writer *writer, SinkState *sink, LoadFile *load, const SliceRecord *slice) {
     Txn *txn;
     Error error = {0};
@@ -306,7 +309,7 @@ void writer_expedite(Writer *writer, SinkState *sink) {
     writer_schedule(writer, sink);
 }
 
-/* ---- how it ended -------------------------------------------------------------------------------------------------------------------- */
+/* ---- how it ended ---------------------------------------------------------------------------- */
 
 void writer_import_back(Writer *writer, LoadJob *take_job) {
     SinkState *sink = writer_sink(writer, take_job->sink);
@@ -326,7 +329,8 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
     writer->imports->ended_tail = take_job;
 }
 
-/* Rows that were given up as unreadable are at the destination: they were imported before, and nobody heard of it. */
+/* Rows that were given up as unreadable are at the destination: they were imported before, and
+ * nobody heard of it. */
 static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *waiting, Error *error) {
     uint64_t rows = load->found_rows;
     if (rows == 0) return 0;
@@ -340,7 +344,8 @@ static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *
     return 0;
 }
 
-/* The rejects of the import that committed become visible; what an earlier try of it left behind is dropped. */
+/* The rejects of the import that committed become visible; what an earlier try of it left behind is
+ * dropped. */
 static int settle_rejects(Txn *txn, const LoadFile *load, uint64_t *ret_rows, Error *error) {
     *ret_rows = 0;
     if (load->already_imported || load->rejected_rows > 0) return rejects_publish(txn, &load->file.id, ret_rows, error);

@@ -61,7 +61,8 @@ static void mark(const ImportRun *runs, size_t count, uint32_t *places) {
     for (size_t i = 0; i < count; i++) places[runs[i].position] = 1;
 }
 
-/* The texts of those that are marked in `places`, and of the watched ones: those that have no number get some that are of this job alone. */
+/* The texts of those that are marked in `places`, and of the watched ones: those that have no
+ * number get some that are of this job alone. */
 static void copy_partitions(const Partitions *known, LoadJob *job, const Watched *watched, size_t watched_count, uint32_t *places,
                             size_t most) {
     for (size_t i = 0; i < watched_count; i++) {

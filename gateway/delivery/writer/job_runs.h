@@ -4,8 +4,8 @@
 #include "gateway/flow/messages.h"
 
 enum { JOB_RUNS_UNKNOWN = 1 };
-/* Adds runs and positions to the job, if its files have runs. JOB_RUNS_UNKNOWN: a slice has runs of a partition of which nothing is known any more: it
- * cannot be imported. */
+/* Adds runs and positions to the job, if its files have runs. JOB_RUNS_UNKNOWN: a slice has runs of
+ * a partition of which nothing is known any more: it cannot be imported. */
 int job_runs_read(Txn *txn, const Partitions *known, LoadJob *job, LoadFile **ret_file, SliceRecord *ret_slice, Error *error);
 
 typedef struct JobPositions {

@@ -1,6 +1,6 @@
 /*
- * While the writer waits for a disk it lends its memory: then another thread may read it. The only exception from "everything of the writer belongs
- * to its thread".
+ * While the writer waits for a disk it lends its memory: then another thread may read it. The only
+ * exception from "everything of the writer belongs to its thread".
  */
 #pragma once
 

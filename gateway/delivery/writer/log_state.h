@@ -1,4 +1,5 @@
-/* The commit log as a whole: how large it is, and up to where it may be trimmed. No disk: it mirrors what stands there. */
+/* The commit log as a whole: how large it is, and up to where it may be trimmed. No disk: it
+ * mirrors what stands there. */
 #pragma once
 
 #include <stdbool.h>

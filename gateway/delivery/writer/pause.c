@@ -17,7 +17,8 @@ static bool goes_to(const SinkVersion *version, const WriterConnection *connecti
     return connection ? version->connection == connection : version->connection->paused;
 }
 
-/* Does something of the sink go to the connection (NULL: to one that is paused): a file, rows in the log, or the rows to come? */
+/* Does something of the sink go to the connection (NULL: to one that is paused): a file, rows in
+ * the log, or the rows to come? */
 static bool sink_goes_to(const SinkState *sink, const WriterConnection *connection) {
     for (size_t i = 0; i < sink->waiting->count; i++) {
         const WriterConnection *to = sink->waiting->items[i].connection;
@@ -43,7 +44,8 @@ static usec_t later_by_pause(usec_t moment, usec_t since, usec_t until) {
     return from < until ? moment + until - from : moment;
 }
 
-/* When the pause that is ordered began; a start may have lost the last moments of the running time. */
+/* When the pause that is ordered began; a start may have lost the last moments of the running
+ * time. */
 static usec_t pause_start(const Writer *writer, usec_t running) {
     return running > 0 && running < writer->now->running ? running : writer->now->running;
 }
@@ -59,13 +61,15 @@ static usec_t ordered_pause(const Writer *writer, const SinkOrder *order) {
     return since;
 }
 
-/* How far the pause of the sink reaches that the order ends: it may be one of two, the sink's own and its source's. */
+/* How far the pause of the sink reaches that the order ends: it may be one of two, the sink's own
+ * and its source's. */
 static usec_t pause_end_of(const Writer *writer, const SinkOrder *order) {
     usec_t since = ordered_pause(writer, order);
     return since < writer->now->running ? since : writer->now->running;
 }
 
-/* A file ages towards its expiry only while it may be tried. `connection` NULL: all of the sink's. */
+/* A file ages towards its expiry only while it may be tried. `connection` NULL: all of the
+ * sink's. */
 static void leave_out_pause(SinkState *sink, const WriterConnection *connection, usec_t since, usec_t until) {
     for (size_t i = 0; i < sink->waiting->count; i++) {
         WaitingFile *file = &sink->waiting->items[i];
@@ -75,7 +79,8 @@ static void leave_out_pause(SinkState *sink, const WriterConnection *connection,
     }
 }
 
-/* The same for what is stored. A record that cannot be read says nothing of an age: it is reported when the file is tried. */
+/* The same for what is stored. A record that cannot be read says nothing of an age: it is reported
+ * when the file is tried. */
 static int store_without_pause(Txn *txn, const SinkState *sink, const WriterConnection *connection, usec_t since, usec_t until,
                                Error *error) {
     for (size_t i = 0; i < sink->waiting->count; i++) {

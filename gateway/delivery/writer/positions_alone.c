@@ -34,7 +34,7 @@
 #define POSITIONS_AFTER (5 * USEC_SECOND) /* rows may follow, and take them along */
 #define LOOK_EVERY (5 * USEC_SECOND)
 
-/* ---- giving out ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- giving out ------------------------------------------------------------------------------ */
 
 usec_t writer_positions_due(const SinkState *sink) {
     const SinkLog *log = sink->log;
@@ -138,7 +138,7 @@ void writer_start_positions(Writer *writer, SinkState *sink, WriterConnection *c
     load_job_free(job);
 }
 
-/* ---- a file is deleted --------------------------------------------------------------------------------------------------------------- */
+/* ---- a file is deleted ----------------------------------------------------------------------- */
 
 /* Its runs are those of the job; it is the only file of it. */
 static int read_file(Writer *writer, Txn *txn, LoadJob *job, const WaitingFile *file, Error *error) {
@@ -218,7 +218,7 @@ static int end_delete(Writer *writer, SinkState *sink, LoadJob *job, Error *erro
     return 0;
 }
 
-/* ---- how it ended -------------------------------------------------------------------------------------------------------------------- */
+/* ---- how it ended ---------------------------------------------------------------------------- */
 
 static bool only_reads(const LoadJob *job) {
     return job->run_count == 0 && !job->request.context;

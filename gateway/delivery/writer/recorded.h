@@ -1,4 +1,5 @@
-/* Recording what came back from the stager and the loaders: all of a step in one transaction, since each costs syncs. */
+/* Recording what came back from the stager and the loaders: all of a step in one transaction, since
+ * each costs syncs. */
 #pragma once
 
 #include "gateway/delivery/writer/state.h"

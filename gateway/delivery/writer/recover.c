@@ -45,7 +45,7 @@ static usec_t boot_of(const Writer *writer, usec_t wall) {
     return writer->now->boot - age;
 }
 
-/* ---- totals, versions, files, packs -------------------------------------------------------------------------------------------------- */
+/* ---- totals, versions, files, packs ---------------------------------------------------------- */
 
 static int load_totals(void *context, const SinkTotals *totals, Error *error) {
     writer_sink_added(context, totals->sink)->totals = *totals;
@@ -100,7 +100,7 @@ static int skip_file(void *context, uint32_t number, Error *error) {
     return sink && sink->stopped ? 0 : -EBADMSG;
 }
 
-/* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 /* Numbers that a damaged group took with it: the stager meets them as damaged rows. */
 static void bridge_totals(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry) {
@@ -145,7 +145,8 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
     size_t run_count = group_runs(group, index, &runs);
     usec_t since = boot_of(recovery->writer, group->commit_time);
     if (entry->rows == 0) {
-        /* Those before the next row may have been staged or imported: deciding about them again does no harm. */
+        /* Those before the next row may have been staged or imported: deciding about them again
+         * does no harm. */
         if (entry->first_row < sink->totals.staged_row || sink->stopped) return;
         search_runs(recovery, entry, runs, run_count, entry->first_row);
         sink_log_add(sink->log, group->commit, group->commit_time, entry, runs, run_count, since);
@@ -195,7 +196,8 @@ static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
     return r < 0 ? r : 0;
 }
 
-/* Groups with rows of a stopped sink that are not staged are never trimmed, also those behind its hole. */
+/* Groups with rows of a stopped sink that are not staged are never trimmed, also those behind its
+ * hole. */
 static int keep_stopped(Writer *writer, Txn *txn, Error *error) {
     CommitLogReader *reader;
     GroupView group;
@@ -253,7 +255,8 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     return r == -EBADMSG && sink->stopped ? 0 : r;
 }
 
-/* The stager's first work: what it finds takes long when very many packs are retained, and nobody waits for it. */
+/* The stager's first work: what it finds takes long when very many packs are retained, and nobody
+ * waits for it. */
 static int sweep(Writer *writer, Error *error) {
     int r = recovery_make_folders(writer->options.files, error);
     if (r < 0) return r;

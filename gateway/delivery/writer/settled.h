@@ -1,4 +1,5 @@
-/* The imported files of one sink whose ids are still in the ledger of the destination, as far as known. An import deletes some of them. */
+/* The imported files of one sink whose ids are still in the ledger of the destination, as far as
+ * known. An import deletes some of them. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,8 +24,10 @@ typedef struct SettledFiles {
 
 void settled_add(SettledFiles *files, const SettledFile *file);
 void settled_forget(SettledFiles *files, const Uuid *ids, size_t count);
-/* By the time at which they were done: after those that a start found are added, in the order of rows. */
+/* By the time at which they were done: after those that a start found are added, in the order of
+ * rows. */
 void settled_sort(SettledFiles *files);
-/* Writes up to `most` ids that may be deleted there, oldest first: not the last one, by which a rewound destination is noticed. */
+/* Writes up to `most` ids that may be deleted there, oldest first: not the last one, by which a
+ * rewound destination is noticed. */
 size_t settled_choose(const SettledFiles *files, const struct WriterConnection *connection, Uuid *ret_ids, size_t most);
 void settled_deinit(SettledFiles *files);

@@ -51,7 +51,7 @@ void sink_ends_deinit(SinkEnds *ends) {
     *ends = (SinkEnds){0};
 }
 
-/* ---- the chain ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end, int64_t left) {
     SinkEnd *item = find_or_record(ends, partition);
@@ -115,7 +115,7 @@ void sink_ends_saved(SinkEnds *ends) {
     check(ends->unsaved == 0);
 }
 
-/* ---- the transaction in the making --------------------------------------------------------------------------------------------------- */
+/* ---- the transaction in the making ----------------------------------------------------------- */
 
 static int64_t planned(const SinkEnd *end, uint64_t transaction) {
     return end->transaction == transaction ? end->planned : end->end;
@@ -141,7 +141,7 @@ void sink_ends_plan(SinkEnds *ends, uint64_t transaction, uint32_t partition) {
     end->transaction = transaction;
 }
 
-/* ---- checks -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 void sink_ends_check(const SinkEnds *ends, uint64_t next_row) {
     size_t known = 0;

@@ -1,8 +1,10 @@
 /*
- * The chain of each partition for one sink of a bridge: the runs that wait cover the records [from, end) without a hole, as far as they were not
- * decided about at the destination. `end` is where the next run has to begin, and `from` where the records begin that may have to be read again. A
- * partition whose chain was forgotten has neither: the next run begins anywhere, and sets them. No disk: it mirrors the records of the database
- * (storage/partitions.h), which have the ends alone, and holds what the transaction in the making would change.
+ * The chain of each partition for one sink of a bridge: the runs that wait cover the records [from,
+ * end) without a hole, as far as they were not decided about at the destination. `end` is where the
+ * next run has to begin, and `from` where the records begin that may have to be read again. A
+ * partition whose chain was forgotten has neither: the next run begins anywhere, and sets them. No
+ * disk: it mirrors the records of the database (storage/partitions.h), which have the ends alone,
+ * and holds what the transaction in the making would change.
  */
 #pragma once
 
@@ -40,15 +42,18 @@ static inline bool sink_ends_any(const SinkEnds *ends) {
     return ends->known > 0;
 }
 
-/* A record of the database: -1 says that the end was forgotten. Of the runs that wait nothing is known yet: the chain is empty. */
+/* A record of the database: -1 says that the end was forgotten. Of the runs that wait nothing is
+ * known yet: the chain is empty. */
 void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end, int64_t left);
 /* The chain that ends there has runs that wait. */
 void sink_ends_begin_at(SinkEnds *ends, uint32_t partition, int64_t from, uint64_t first_row);
-/* A run follows in the log, its rows from `first_row`, in `commit`. true: it does not go on, so a chain begins with it. */
+/* A run follows in the log, its rows from `first_row`, in `commit`. true: it does not go on, so a
+ * chain begins with it. */
 bool sink_ends_add(SinkEnds *ends, const OffsetRun *run, uint64_t first_row, uint64_t commit);
 /* The records before the position were imported. false: it is outside of the chain. */
 bool sink_ends_reach(SinkEnds *ends, uint32_t partition, int64_t position);
-/* The rows of the sink go to another table from now on, and the database says so: each chain is forgotten, with its end in `left`. */
+/* The rows of the sink go to another table from now on, and the database says so: each chain is
+ * forgotten, with its end in `left`. */
 void sink_ends_leave(SinkEnds *ends);
 /* `sink_ends_saved`: once the database says so. */
 void sink_ends_forget(SinkEnds *ends, uint32_t partition);
@@ -56,7 +61,8 @@ void sink_ends_saved(SinkEnds *ends);
 
 /* The end as the Appends leave it that the transaction has so far; -1: there is none. */
 int64_t sink_ends_planned(const SinkEnds *ends, uint64_t transaction, uint32_t partition);
-/* A run of an Append: does it go on where the partition ends, with the runs of the Append before it? `anywhere`: it sets the end. */
+/* A run of an Append: does it go on where the partition ends, with the runs of the Append before
+ * it? `anywhere`: it sets the end. */
 bool sink_ends_try(SinkEnds *ends, uint64_t transaction, uint64_t append, uint32_t partition, int64_t first, int64_t next, bool anywhere);
 /* All runs of the Append that was tried last did: it is of the transaction. */
 void sink_ends_plan(SinkEnds *ends, uint64_t transaction, uint32_t partition);

@@ -6,7 +6,8 @@
 #include "base/array.h"
 #include "base/error.h"
 
-/* A log run is staged as one slice, so it ends when it is this large: what a slice may reach (the most of the upload size). */
+/* A log run is staged as one slice, so it ends when it is this large: what a slice may reach (the
+ * most of the upload size). */
 #define RUN_BYTES_MAX (50u << 20)
 
 static void drop_idle(SinkLog *log) {
@@ -24,7 +25,8 @@ static void add_idle(SinkLog *log, uint64_t commit, const OffsetRun *runs, size_
 
 static void add_rows(SinkLog *log, uint64_t commit, usec_t commit_time, const GroupEntry *entry, size_t run_count, usec_t since) {
     LogRun *run = log->count ? &log->runs[log->count - 1] : NULL;
-    /* Runs without rows before these rows go with them; they come between, so they are counted here. */
+    /* Runs without rows before these rows go with them; they come between, so they are counted
+     * here. */
     size_t idle = run_count > 0 ? log->idle.runs.count : 0;
     bool joins = run && !run->staging && run->mapping_version == entry->mapping_version && run->first_row + run->rows == entry->first_row &&
                  run->bytes + entry->bytes <= RUN_BYTES_MAX && (run->run_count > 0) == (run_count > 0) &&

@@ -36,7 +36,8 @@ static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
     return 0;
 }
 
-/* Do the slices that are left have all rows of the file but those that nobody reads? They follow each other, since all are of one sink. */
+/* Do the slices that are left have all rows of the file but those that nobody reads? They follow
+ * each other, since all are of one sink. */
 static int check_rows(const FileRecord *file, const FileSlices *list, Error *error) {
     uint64_t rows = 0, at = file->first_row;
     bool fits = true;

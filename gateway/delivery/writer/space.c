@@ -41,7 +41,7 @@ uint64_t writer_record_reserve(const Writer *writer) {
     return least(RECORD_RESERVE, map / 16);
 }
 
-/* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 void writer_find_trim(Writer *writer) {
     uint64_t needed = writer->log->last_commit + 1;
@@ -62,7 +62,8 @@ void writer_find_trim(Writer *writer) {
 int writer_trim(Writer *writer, Txn *txn, Error *error) {
     size_t deleted;
     if (!writer->log->trim_more) return 0;
-    /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up by them. */
+    /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up
+     * by them. */
     bool keeps = writer->log->kept_to > 0;
     uint64_t before = keeps ? least(writer->log->trim_to, writer->log->kept_from) : writer->log->trim_to;
     int r = commit_log_trim(txn, before, TRIM_GROUPS_MAX, &deleted, error);
@@ -84,9 +85,11 @@ void writer_trim_rest(Writer *writer) {
     (void)writer_record_end(writer, txn, r, "cannot trim the log", &error);
 }
 
-/* The log is over its high mark: every sink that has rows in its oldest groups stages them, so that these can go. */
+/* The log is over its high mark: every sink that has rows in its oldest groups stages them, so that
+ * these can go. */
 static void press(Writer *writer) {
-    /* Of a small budget the log may take a part only, or intake would stop before the mark is reached. */
+    /* Of a small budget the log may take a part only, or intake would stop before the mark is
+     * reached. */
     uint64_t mark = least(writer->options.log_high_mark, writer->options.disk_budget / 8);
     if (writer->log->bytes <= mark || writer->log->trim_more) return;
     uint64_t target = log_state_oldest(writer->log, writer->log->bytes - mark / 4 * 3);
@@ -100,12 +103,13 @@ static void press(Writer *writer) {
     }
 }
 
-/* ---- what is retained ---------------------------------------------------------------------------------------------------------------- */
+/* ---- what is retained ------------------------------------------------------------------------ */
 
 static void remove_pack(Writer *writer, const ForgottenPack *pack) {
     Error error = {0};
     Files *files = writer->options.files;
-    /* Somebody may still get something out of it, or has put it back after its rows were given up. */
+    /* Somebody may still get something out of it, or has put it back after its rows were given
+     * up. */
     int r = pack->quarantined ? recovery_set_aside(files, &pack->id, writer->now->wall, &error) : pack_remove(files, &pack->id, &error);
     if (r < 0 && r != -ENOENT) log_failure(LOG_WARNING, "cannot remove a staging file", &error);
     writer->space->staging_bytes -= pack->bytes < writer->space->staging_bytes ? pack->bytes : writer->space->staging_bytes;
@@ -225,7 +229,7 @@ static void store_running(Writer *writer) {
     if (writer_record_begin(writer, &txn)) (void)writer_record_end(writer, txn, 0, "cannot store the running time", &error);
 }
 
-/* ---- the budget ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the budget ------------------------------------------------------------------------------ */
 
 /* How much is used beyond what intake may use; 0: it fits. `slack`: for hysteresis. */
 static bool is_short(Writer *writer, uint64_t slack) {
@@ -238,7 +242,8 @@ static bool is_short(Writer *writer, uint64_t slack) {
     return over_budget || map_full || disk_full;
 }
 
-/* Nothing but imports makes space now: conditions that were meant for easy times do not hold up what waits. */
+/* Nothing but imports makes space now: conditions that were meant for easy times do not hold up
+ * what waits. */
 static void let_all_go(Writer *writer) {
     for (size_t i = 0; i < writer->sinks->capacity; i++) {
         SinkState *sink = writer->sinks->items[i];

@@ -39,7 +39,7 @@
 #define STAGE_PAUSE_FIRST USEC_SECOND
 #define STAGE_PAUSE_MAX USEC_MINUTE
 
-/* ---- judging ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- judging --------------------------------------------------------------------------------- */
 
 /* Rows of the log whose destination is known, from the front. */
 static size_t stageable_runs(SinkState *sink) {
@@ -70,14 +70,16 @@ static usec_t age(usec_t now, usec_t since) {
     return now > since ? now - since : 0;
 }
 
-/* Files of it wait or are on their way: the next one is closed when they are through, so that it takes all that came meanwhile. */
+/* Files of it wait or are on their way: the next one is closed when they are through, so that it
+ * takes all that came meanwhile. */
 static bool is_busy(const SinkState *sink) {
     return sink->imports->running || sink->waiting->count > 0;
 }
 
 /*
- * While files of it wait or are imported, what is staged goes no further: a little of it waits for their end, so that one pack takes what came
- * meanwhile. Else each Append would become a pack of its own, with all the syncs that a pack has.
+ * While files of it wait or are imported, what is staged goes no further: a little of it waits for
+ * their end, so that one pack takes what came meanwhile. Else each Append would become a pack of
+ * its own, with all the syncs that a pack has.
  */
 static void hold_small_upload(const Waiting *waiting, ConditionsVerdict *verdict) {
     if (!verdict->stage || waiting->log_bytes >= SMALL_UPLOAD_BYTES || waiting->log_age >= SMALL_UPLOAD_WAIT) return;
@@ -113,7 +115,8 @@ static ConditionsVerdict evaluate_conditions(Writer *writer, const SinkState *si
     held.import_age = USEC_NEVER;
     ConditionsVerdict verdict = conditions_evaluate(&held, &waiting, failing);
     if (!failing) hold_small_upload(&waiting, &verdict);
-    /* What is staged already is closed at its size all the same; while imports fail, at its count too: files stay files of usual size. */
+    /* What is staged already is closed at its size all the same; while imports fail, at its count
+     * too: files stay files of usual size. */
     if (sink->open->exists) {
         if (sink->open->file.bytes >= sink->rules->conditions.import_bytes) verdict.close = CLOSE_SIZE;
         if (failing && sink->open->file.rows >= sink->rules->conditions.import_rows) verdict.close = CLOSE_COUNT;
@@ -153,7 +156,7 @@ void writer_evaluate(Writer *writer, SinkState *sink) {
     if (next != USEC_NEVER) scheduler_hasten(&writer->sinks->timers, &sink->timer, next > writer->now->boot ? next : writer->now->boot + 1);
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 /* Memory goes with the transaction: see state.h. */
 static int close_open_file(Writer *writer, Txn *txn, SinkState *sink, CloseReason reason, Error *error) {
@@ -186,7 +189,7 @@ void writer_close_files(Writer *writer) {
     (void)writer_record_end(writer, txn, r, "cannot close files", &error);
 }
 
-/* ---- giving out ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- giving out ------------------------------------------------------------------------------ */
 
 static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState *sink) {
     size_t runs = stageable_runs(sink);
@@ -257,7 +260,7 @@ void stage_free(Stage *stage) {
     free(stage);
 }
 
-/* ---- recording ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- recording ------------------------------------------------------------------------------- */
 
 /* Rows [first, first+rows), which are the oldest in the log, have left it. */
 static void drop_from_log(SinkState *sink, uint64_t rows, uint64_t bytes) {
@@ -309,7 +312,8 @@ static int record_slice(Writer *writer, Txn *txn, SinkState *sink, const StageIt
 }
 
 static int record_damage(Txn *txn, SinkState *sink, const StageItem *item, Error *error) {
-    /* The broker still has what a bridge read: the runs behind the damage do not follow, and are given back at their import. */
+    /* The broker still has what a bridge read: the runs behind the damage do not follow, and are
+     * given back at their import. */
     bool returned = item->has_runs || sink_ends_any(sink->ends);
     int r = returned ? ledger_return_rows(txn, item->sink, item->damaged_first, item->damaged_rows, error)
                      : ledger_skip_rows(txn, item->sink, item->damaged_first, item->damaged_rows, error);
@@ -336,8 +340,9 @@ static void let_runs_go(SinkState *sink) {
 }
 
 /*
- * The import that held it back ended while the slice was on its way: what is staged is enough by itself, and the rows that came meanwhile go into
- * the next file. Who asked for a file gets all of it.
+ * The import that held it back ended while the slice was on its way: what is staged is enough by
+ * itself, and the rows that came meanwhile go into the next file. Who asked for a file gets all of
+ * it.
  */
 static CloseReason evaluate_file(const SinkState *sink) {
     const SinkRules *rules = sink->rules;

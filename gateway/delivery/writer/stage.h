@@ -1,4 +1,5 @@
-/* What leaves the log: which sinks are due, what the stager gets next, and what it brought back; closing files. */
+/* What leaves the log: which sinks are due, what the stager gets next, and what it brought back;
+ * closing files. */
 #pragma once
 
 #include "gateway/delivery/writer/state.h"
@@ -6,7 +7,8 @@
 void writer_evaluate(Writer *writer, SinkState *sink);
 void writer_give_out_stages(Writer *writer);
 void writer_stage_back(Writer *writer, Stage *take_stage);
-/* Of those that came back in this step: what they brought, within the transaction that records it (recorded.h); then what follows from that. */
+/* Of those that came back in this step: what they brought, within the transaction that records it
+ * (recorded.h); then what follows from that. */
 int writer_record_stages(Writer *writer, Txn *txn, Error *error);
 void writer_stages_recorded(Writer *writer, bool recorded);
 void writer_close_files(Writer *writer); /* those in the close queue */

@@ -1,6 +1,7 @@
 /*
- * What the writer knows, as the files of this folder share it. Everything here belongs to the writer's thread. Writer and SinkState hold little
- * themselves: they point to parts, and a file sees those of which it includes the header. The parts:
+ * What the writer knows, as the files of this folder share it. Everything here belongs to the
+ * writer's thread. Writer and SinkState hold little themselves: they point to parts, and a file
+ * sees those of which it includes the header. The parts:
  *
  *   step_clock.h   the time of the step
  *   sinks.h        all sinks by number, and when each is evaluated again
@@ -48,10 +49,11 @@
  *   sums.c          does it all add up?
  *   repaired.c      the same, met while the writer works
  *
- * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
- * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
- * memory is changed after the commit. So that a full disk breaks nothing, disk blocks are reserved for the former, and Appends are
- * refused before they would use those (writer_record_reserve).
+ * Rule of changes: a transaction that records what happened (stage, import, close) changes memory
+ * as it goes, and its failure breaks the writer: the process ends and starts again from the disk.
+ * Only Appends, rejects and what an admin asks can fail by themselves: their memory is changed
+ * after the commit. So that a full disk breaks nothing, disk blocks are reserved for the former,
+ * and Appends are refused before they would use those (writer_record_reserve).
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 #include "gateway/delivery/writer/step_clock.h"
 
-/* The writer wakes at least this often. A longer step is a machine that slept, or a clock that jumped: nobody tried anything meanwhile. */
+/* The writer wakes at least this often. A longer step is a machine that slept, or a clock that
+ * jumped: nobody tried anything meanwhile. */
 #define RUNNING_STEP_MAX USEC_HOUR
 
 void step_clock_look(StepClock *now, Clock *clock) {

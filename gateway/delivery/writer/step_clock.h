@@ -1,4 +1,5 @@
-/* The time of one step of the writer. It is read once a step, so that all that happens in the step happened at one moment. */
+/* The time of one step of the writer. It is read once a step, so that all that happens in the step
+ * happened at one moment. */
 #pragma once
 
 #include "base/clock.h"

@@ -5,7 +5,8 @@
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/step_clock.h"
 
-/* Totals are stored in a commit that is due anyway, after so many groups or so long: what a start has to replay. */
+/* Totals are stored in a commit that is due anyway, after so many groups or so long: what a start
+ * has to replay. */
 #define TOTALS_EVERY_GROUPS 10000
 #define TOTALS_EVERY USEC_SECOND
 

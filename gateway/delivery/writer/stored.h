@@ -1,4 +1,5 @@
-/* The totals of sinks, and which of them changed since they were stored. A start replays the log from the commit that the stored ones know. */
+/* The totals of sinks, and which of them changed since they were stored. A start replays the log
+ * from the commit that the stored ones know. */
 #pragma once
 
 #include "gateway/delivery/writer/state.h"

@@ -32,9 +32,10 @@ void sums_begin(Writer *writer) {
         if (writer->sinks->items[i]) sums_note_repair(writer->sinks->items[i]);
 }
 
-/* ---- a sink that changed ------------------------------------------------------------------------------------------------------------- */
+/* ---- a sink that changed --------------------------------------------------------------------- */
 
-/* Its rows: each is in the log, in the open file or in one that waits, or has gone a way that is counted. */
+/* Its rows: each is in the log, in the open file or in one that waits, or has gone a way that is
+ * counted. */
 static void check_rows(const SinkState *sink) {
     const SinkTotals *totals = &sink->totals;
     const SinkLog *log = sink->log;
@@ -73,7 +74,7 @@ static void check_places(const Writer *writer, const SinkState *sink) {
     if (sink->dirty) check(writer->stored->count > 0);
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static size_t places_in(const SinkQueue *queue, const SinkState *sink) {
     size_t places = 0;

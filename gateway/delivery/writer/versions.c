@@ -111,7 +111,7 @@ WriterConnection *versions_connection_of(SinkVersions *versions, ConnectionTable
     return connection;
 }
 
-/* ---- in the catalog: 't', sink, version -> target ---------------------------------------------------------------------------------------------- */
+/* ---- in the catalog: 't', sink, version -> target -------------------------------------------- */
 
 static Span version_key(uint32_t sink, uint32_t version, char out[static 9]) {
     out[0] = 't';

@@ -32,7 +32,8 @@ uint64_t target_digest(const char *target);
 
 SinkVersion *versions_find(const SinkVersions *versions, uint32_t version); /* NULL: not known */
 uint32_t versions_current(const SinkVersions *versions);                    /* the latest; 0: there is none */
-/* Adds or replaces one. `parsed`: what the target says; NULL: it is read when somebody asks, and `connections` is not used. */
+/* Adds or replaces one. `parsed`: what the target says; NULL: it is read when somebody asks, and
+ * `connections` is not used. */
 void versions_put(SinkVersions *versions, struct ConnectionTable *connections, uint32_t version, char *take_target,
                   const SinkTarget *parsed);
 /* All that were not read yet. < 0: a text is not a target. */
@@ -40,7 +41,8 @@ int versions_read(SinkVersions *versions, struct ConnectionTable *connections, E
 /* Where a file's target lies, NULL: it is not a target. */
 struct WriterConnection *versions_connection_of(SinkVersions *versions, struct ConnectionTable *connections, const char *target,
                                                 bool *ret_keyed, Error *error);
-/* Do the rows of the latest version go to the connection and table of the target? Also when there is no version yet. */
+/* Do the rows of the latest version go to the connection and table of the target? Also when there
+ * is no version yet. */
 bool versions_go_to(SinkVersions *versions, struct ConnectionTable *connections, const SinkTarget *target);
 /* In the catalog. What is stored already is not written again: a start orders all sinks. */
 int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error);
@@ -48,6 +50,7 @@ int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target
 void versions_load(SinkVersions *versions, Span key, Span document);
 /* The sink that a key of the catalog belongs to. */
 int versions_sink_of(Span key, uint32_t *ret_sink, Error *error);
-/* Removes those that no row of the log needs any more, here and in the catalog. In the transaction that made it so. */
+/* Removes those that no row of the log needs any more, here and in the catalog. In the transaction
+ * that made it so. */
 int versions_drop(SinkVersions *versions, Txn *txn, uint32_t sink, const struct SinkLog *log, Error *error);
 void versions_deinit(SinkVersions *versions);

@@ -1,4 +1,5 @@
-/* Who waits until rows of one sink are imported, and positions set, and which rows are to be closed for it at once. */
+/* Who waits until rows of one sink are imported, and positions set, and which rows are to be closed
+ * for it at once. */
 #pragma once
 
 #include "gateway/delivery/writer/state.h"

@@ -1,4 +1,5 @@
-/* The closed files of one sink that wait for their import, in row order. Their records stay on disk, so that a backlog costs little memory. */
+/* The closed files of one sink that wait for their import, in row order. Their records stay on
+ * disk, so that a backlog costs little memory. */
 #pragma once
 
 #include <stdbool.h>

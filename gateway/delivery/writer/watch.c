@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "gateway/flow/partition_key.h"
 
-/* ---- keys ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static WatchedKey *find_or_add_key(WatchedKeys *keys, const Partition *partition) {
     size_t low = 0, high = keys->count;
@@ -51,7 +51,7 @@ void watched_keys_deinit(WatchedKeys *keys) {
     *keys = (WatchedKeys){0};
 }
 
-/* ---- of a sink ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- of a sink ------------------------------------------------------------------------------- */
 
 /* Index of the partition, or where it belongs. */
 static size_t place_of(const SinkWatch *watch, const PartitionKey *key, bool *ret_there) {

@@ -1,6 +1,6 @@
 /*
- * Partitions that bridges asked for lately, and where each sink's destination stands with them, as it said it last. A sink's destination is asked now
- * and then for all of them. No disk, no clock.
+ * Partitions that bridges asked for lately, and where each sink's destination stands with them, as
+ * it said it last. A sink's destination is asked now and then for all of them. No disk, no clock.
  */
 #pragma once
 
@@ -41,8 +41,8 @@ typedef struct SinkWatch {
     unsigned failures; /* questions alone that were not answered, since one was */
 } SinkWatch;
 
-/* The bridge asks for the partition. `hint`: index where it may be; a bridge asks for the same ones again, mostly in key order. Valid until the next
- * call that adds or drops some. */
+/* The bridge asks for the partition. `hint`: index where it may be; a bridge asks for the same ones
+ * again, mostly in key order. Valid until the next call that adds or drops some. */
 Watched *watch_ask(WatchedKeys *keys, SinkWatch *watch, const Partition *partition, size_t hint, usec_t boot);
 /* NULL: nobody asks for it. */
 Watched *watch_find(const SinkWatch *watch, const PartitionKey *key);

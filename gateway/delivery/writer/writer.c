@@ -47,7 +47,7 @@ usec_t writer_backoff(Writer *writer, unsigned failures) {
     return pause - pause / 5 + (usec_t)random_below(&writer->random, (uint64_t)(pause / 5));
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 typedef struct AppendList {
     Append **items;
@@ -97,7 +97,8 @@ static void take_messages(Writer *writer) {
         } else if (is_recorded_later(message)) {
             handle(writer, message);
         } else {
-            /* In order: a Close takes what was received before it, a Define is known to the rows that come after it. */
+            /* In order: a Close takes what was received before it, a Define is known to the rows
+             * that come after it. */
             commit_list(writer, &list);
             handle(writer, message);
         }
@@ -106,7 +107,7 @@ static void take_messages(Writer *writer) {
     free(list.items);
 }
 
-/* ---- the step ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static void look_at_clock(Writer *writer) {
     step_clock_look(writer->now, writer->options.clock);
@@ -182,7 +183,7 @@ Mailbox *writer_mailbox(Writer *writer) {
     return writer->mailbox;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
+/* ---- open and close -------------------------------------------------------------------------- */
 
 typedef struct WriterBlock {
     Writer writer; /* first */

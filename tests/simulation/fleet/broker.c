@@ -1,4 +1,5 @@
-/* A broker in memory: partitions that grow, transactions, retention, and a group whose members may be asleep. */
+/* A broker in memory: partitions that grow, transactions, retention, and a group whose members may
+ * be asleep. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ struct BridgeClient {
     EventHeader headers[1];
 };
 
-/* ---- what is there --------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 static FleetBroker *broker(void) {
     return &fleet->broker;
@@ -149,7 +150,7 @@ size_t broker_body(const char *topic, int32_t partition, int64_t offset, const F
     return (size_t)length;
 }
 
-/* ---- the group ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the group ------------------------------------------------------------------------------- */
 
 static void join(BridgeClient *client) {
     expect(broker()->member_count < sizeof broker()->members / sizeof *broker()->members);
@@ -202,7 +203,7 @@ static size_t assignment_of(const BridgeClient *client, ClientPartition *ret_par
     return count;
 }
 
-/* ---- a member -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a member -------------------------------------------------------------------------------- */
 
 static int client_open(const Source *source, const Connection *connection, const char *data_directory, uint32_t project,
                        const SinkPatience *patience, BridgeClient **ret_client, SinkFault *ret_fault, Error *error) {

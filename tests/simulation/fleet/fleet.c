@@ -1,8 +1,10 @@
 /*
- * The proof that a broker's records become rows once: several gateways in one consumer group, in an order that one seed chooses. They are killed,
- * stopped, put to sleep for longer than the session timeout and lose their disks; the destination is down, lies about its commits and is restored
- * from a backup; partitions are added, transactions aborted, and records are removed by retention. In the end each committed record that the
- * broker still has is in the table of each sink once, byte for byte, and no record is there twice at any moment.
+ * The proof that a broker's records become rows once: several gateways in one consumer group, in an
+ * order that one seed chooses. They are killed, stopped, put to sleep for longer than the session
+ * timeout and lose their disks; the destination is down, lies about its commits and is restored
+ * from a backup; partitions are added, transactions aborted, and records are removed by retention.
+ * In the end each committed record that the broker still has is in the table of each sink once,
+ * byte for byte, and no record is there twice at any moment.
  *
  *   test-fleet [first-seed [count]]     SLUICE_SIMULATION_VERBOSE=1 tells what happens
  */
@@ -33,13 +35,14 @@ static void pass_time(usec_t time) {
     broker_evict();
 }
 
-/* ---- the course of things ------------------------------------------------------------------------------------------------------------ */
+/* ---- the course of things -------------------------------------------------------------------- */
 
 static Gateway *any_node(void) {
     return nodes[below(fleet->node_count)];
 }
 
-/* In a long one the node is stopped in the middle of its import until the group goes on without it. */
+/* In a long one the node is stopped in the middle of its import until the group goes on without
+ * it. */
 void fleet_interrupt(void) {
     if (fleet->nested || fleet->quiet) return;
     bool long_one = fleet->node_count > 1 && chance(15);
@@ -53,7 +56,8 @@ void fleet_interrupt(void) {
     fleet->nested = false;
 }
 
-/* An import never makes a position: one that a restored destination does not have is set by an admin, to where the sink began. */
+/* An import never makes a position: one that a restored destination does not have is set by an
+ * admin, to where the sink began. */
 static void set_missing(void) {
     for (size_t i = 0; i < fleet->broker.topic_count; i++) {
         FleetTopic *topic = &fleet->broker.topics[i];
@@ -127,7 +131,7 @@ static void act(void) {
         if (!node_runs(nodes[i]) && chance(5)) node_start(nodes[i]);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* Is the position of each partition at its end, for each sink? */
 static bool all_read(void) {

@@ -1,7 +1,9 @@
 /*
- * A world of gateways that read one broker into the tables of one destination: several nodes in one consumer group, each with a real writer,
- * stager, loaders and bridge. Everything follows from one seed. Parts: broker.c (partitions, transactions, retention, the group), table.c
- * (rows and positions, in transactions), node.c (a gateway, its crashes and its disk), fleet.c (the actors and their order).
+ * A world of gateways that read one broker into the tables of one destination: several nodes in one
+ * consumer group, each with a real writer, stager, loaders and bridge. Everything follows from one
+ * seed. Parts: broker.c (partitions, transactions, retention, the group), table.c (rows and
+ * positions, in transactions), node.c (a gateway, its crashes and its disk), fleet.c (the actors
+ * and their order).
  */
 #pragma once
 
@@ -22,7 +24,7 @@
 #define CLUSTER "simulated"
 #define GROUP "fleet"
 
-/* ---- the broker ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the broker ------------------------------------------------------------------------------ */
 
 typedef enum EntryKind {
     ENTRY_OPEN,   /* of a transaction that has not ended: nothing from here on is handed out */
@@ -80,7 +82,7 @@ size_t broker_body(const char *topic, int32_t partition, int64_t offset, const F
 
 extern const BridgeClientType fleet_client;
 
-/* ---- the destination ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the destination ------------------------------------------------------------------------- */
 
 typedef struct FleetPosition {
     char table[16], topic[16];
@@ -125,7 +127,7 @@ void destination_restore(void);
 FleetPosition *destination_position(unsigned sink, const char *topic, int32_t partition);
 void destination_deinit(void);
 
-/* ---- nodes --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 typedef struct Gateway Gateway;
 
@@ -143,7 +145,8 @@ bool node_is_asleep(const Gateway *node);
 /* One thing that seed chooses; false: it is not awake, or it is in the middle of an import. */
 bool node_act(Gateway *node);
 void node_disturb(Gateway *node); /* its file system fails, or a failpoint is set */
-/* An admin sets a position that is missing since an older destination was restored. One at a time. */
+/* An admin sets a position that is missing since an older destination was restored. One at a
+ * time. */
 void node_seek(Gateway *node, unsigned sink, const char *topic, int32_t partition, int64_t offset);
 /* A bit of a pack flips; false: it has none. */
 bool node_damage(Gateway *node);
@@ -158,7 +161,7 @@ Gateway *node_running(void);
 /* What its bridge last said of a partition: lost records, all partitions. */
 BridgeStatus *node_status(Gateway *node);
 
-/* ---- the world ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 typedef struct FleetWorld {
     FleetBroker broker;
@@ -176,5 +179,6 @@ extern FleetWorld *fleet;
 
 /* Does a record give the sink a row, or the deletion of one? */
 bool fleet_wants(unsigned sink, const FleetEntry *entry);
-/* In the middle of an import: the other nodes do a few things. `session`: of the node that imports. */
+/* In the middle of an import: the other nodes do a few things. `session`: of the node that
+ * imports. */
 void fleet_interrupt(void);

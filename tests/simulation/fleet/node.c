@@ -1,4 +1,5 @@
-/* One gateway: a real writer, stager, loaders and bridge on a real LMDB environment and a file system in memory. */
+/* One gateway: a real writer, stager, loaders and bridge on a real LMDB environment and a file
+ * system in memory. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ Gateway *node_running(void) {
     return running;
 }
 
-/* ---- definitions ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- definitions ----------------------------------------------------------------------------- */
 
 static Source *make_source(void) {
     json_t *body = json_pack("{s:s, s:s, s:{s:s, s:[s], s:s, s:i, s:s}}", "sourceId", "simulated", "type", "kafka", "kafka", "connection",
@@ -216,7 +217,7 @@ static void collect(Gateway *node) {
     }
 }
 
-/* ---- start and end ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return &fleet_driver;
@@ -460,7 +461,7 @@ BridgeStatus *node_status(Gateway *node) {
     return node->runs ? bridge_board_get(node->board) : NULL;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static void step_loaders(Gateway *node) {
     Gateway *before = running;
@@ -538,7 +539,7 @@ bool node_run(Gateway *node) {
     return worked;
 }
 
-/* ---- what is there ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 static int count_waiting(void *context, const FileRecord *file, Error *error) {
     if (file->state == FILE_OPEN || file->state == FILE_CLOSED) ++*(size_t *)context;

@@ -1,4 +1,5 @@
-/* A destination with rows, a ledger and positions in transactions: it commits, fails and lies about it, and other nodes come in between. */
+/* A destination with rows, a ledger and positions in transactions: it commits, fails and lies about
+ * it, and other nodes come in between. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ static FleetDestination *destination(void) {
     return &fleet->destination;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static void table_deinit(FleetTable *table) {
     for (size_t i = 0; i < table->ledger_count; i++) free(table->ledger[i].outcomes);
@@ -130,7 +131,7 @@ static bool set_positions(const char *table, const ImportPosition *positions, si
     return true;
 }
 
-/* ---- imports ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- imports --------------------------------------------------------------------------------- */
 
 typedef struct Transaction {
     ImportJob *job;
@@ -322,7 +323,7 @@ static SinkResult fleet_import(SinkSession *session, ImportJob *job, Error *erro
     return result;
 }
 
-/* ---- positions --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- positions ------------------------------------------------------------------------------- */
 
 static SinkResult may_answer(Error *error) {
     if (!destination()->down && (fleet->quiet || !chance(fleet->fault_percent / 4))) return SINK_DONE;
@@ -421,7 +422,7 @@ static SinkResult fleet_list(SinkSession *session, const SinkTarget *target, con
 
 static const PositionsDriver fleet_positions = {.claim = fleet_claim, .advance = fleet_advance, .seek = fleet_seek, .list = fleet_list};
 
-/* ---- sessions ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static SinkResult fleet_connect(const Connection *connection, const char *data_directory, const char *application_name,
                                 const SinkPatience *patience, SinkSession **ret_session, Error *error) {

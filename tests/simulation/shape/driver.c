@@ -8,7 +8,7 @@
 #include "sinks/sqlite_session.h"
 #include "tests/simulation/shape/shape.h"
 
-/* ---- faults -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 static bool is_faulty(void) {
     return !world->quiet && chance(world->fault_percent);
@@ -65,7 +65,7 @@ static SinkResult end_call(SinkSession *session, Fault fault, SinkResult result,
     return chance(50) ? SINK_RETRY : SINK_UNREACHABLE;
 }
 
-/* ---- the driver ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the driver ------------------------------------------------------------------------------ */
 
 static SinkResult shape_connect(const Connection *connection, const char *data_directory, const char *application_name,
                                 const SinkPatience *patience, SinkSession **ret_session, Error *error) {
@@ -113,7 +113,8 @@ static SinkResult shape_columns(SinkSession *session, ColumnsJob *job, Error *er
     return said;
 }
 
-/* All rows of a file were sent, are as they were, and were made with one version, of which the file keeps the target. */
+/* All rows of a file were sent, are as they were, and were made with one version, of which the file
+ * keeps the target. */
 static size_t *check_file(const ImportJob *job, const ImportFile *file, uint64_t look, size_t *ret_count, Error *error) {
     size_t *rows = NULL, count = 0, room = 0;
     const Version *version = NULL;
@@ -152,7 +153,8 @@ static void commit(const ImportJob *job, const size_t *rows, size_t count) {
     static uint64_t look = UINT64_MAX;
     for (size_t i = 0; i < count; i++) {
         SentRow *row = &world->sent.rows[rows[i]];
-        /* Deletions of one text are told apart by what has arrived: until here a file may have been one that was imported before. */
+        /* Deletions of one text are told apart by what has arrived: until here a file may have been
+         * one that was imported before. */
         if (row->deletes) row = events_find_row(row->text, row->size, job->target, look--);
         if (row->arrived++ > 0) fail("a row of event %zu was imported a second time: %s", row->event, row->text);
         tables_note_arrival(row);

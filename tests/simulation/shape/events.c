@@ -1,6 +1,6 @@
 /*
- * Events whose fields and types change, and what must have become of them. This file knows the rules of docs/inference.md by itself: it
- * shares no code with what it checks.
+ * Events whose fields and types change, and what must have become of them. This file knows the
+ * rules of docs/inference.md by itself: it shares no code with what it checks.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +43,7 @@ typedef struct Field {
 static Field fields[FIELDS_MOST];
 static size_t field_count;
 
-/* ---- paths --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 static bool is_plain(const char *key) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
@@ -92,7 +92,7 @@ const char *events_draw_path(unsigned depth) {
     return NULL;
 }
 
-/* ---- making -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 void events_begin(void) {
     static const char *const keys[] = {
@@ -246,7 +246,7 @@ size_t events_number(const char *id, size_t size, unsigned *ret_element) {
     return number;
 }
 
-/* ---- versions ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- versions -------------------------------------------------------------------------------- */
 
 SinkKind events_kind(const char *table_id) {
     switch (table_id[0]) {
@@ -290,7 +290,8 @@ void events_check_target(const Version *version, const SinkTarget *target) {
     if (!is_same(&version->sink->target, target)) fail("a file of sink %s has not the target of its rows", version->sink->sink_id);
 }
 
-/* The text of a deletion tells its key, and not its event: of those that have it, one that was stored and is not there yet, else any. */
+/* The text of a deletion tells its key, and not its event: of those that have it, one that was
+ * stored and is not there yet, else any. */
 static SentRow *find_deletion(const char *text, size_t size, const SinkTarget *target, uint64_t look) {
     SentRow *found = NULL;
     unsigned found_rank = 0;
@@ -325,7 +326,7 @@ SentRow *events_find_row(const char *text, size_t size, const SinkTarget *target
     fail("a row that was not made of its event: %.*s", (int)size, text);
 }
 
-/* ---- comparing ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static bool to_instant(const char *text, long long *ret_usec) {
     struct tm tm = {0};
@@ -473,7 +474,8 @@ static json_t *read_cell(const Column *column, const char *cell, const json_t *s
     fail("column \"%s\" is of type %s", column->name, data_type_name(column->data_type));
 }
 
-/* Each value is in the column of its field, or else in the first variant that takes it, or else in the rest. */
+/* Each value is in the column of its field, or else in the first variant that takes it, or else in
+ * the rest. */
 static void check_places(const json_t *object, const char *path_above, unsigned levels, const SinkTarget *target, const char *const *cells,
                          const json_t *rest, const SentRow *row) {
     const char *key;

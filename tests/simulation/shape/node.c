@@ -1,4 +1,5 @@
-/* One gateway: a real control, writer, stager and loaders on a real LMDB environment and a file system in memory; and loops that map. */
+/* One gateway: a real control, writer, stager and loaders on a real LMDB environment and a file
+ * system in memory; and loops that map. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 static Gateway *running;
 static Gateway *known_nodes[NODES_MOST];
 
-/* ---- the loops ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loops ------------------------------------------------------------------------------- */
 
 typedef struct Ticket {
     size_t request;
@@ -141,7 +142,7 @@ bool node_probe(Gateway *node) {
     return true;
 }
 
-/* ---- start and end ------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return &shape_driver;
@@ -406,7 +407,7 @@ void node_dies_in(unsigned steps) {
     if (running && running->dies_in == 0) running->dies_in = steps;
 }
 
-/* ---- steps --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static bool step_loaders(Gateway *node) {
     node->depth++;
@@ -476,7 +477,7 @@ void node_disturb(Gateway *node) {
     if (failpoint_set(text, &error) < 0) fail("%s", error.text);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static int count_waiting(void *context, const FileRecord *file, Error *error) {
     if (file->state == FILE_OPEN || file->state == FILE_CLOSED) ++*(size_t *)context;

@@ -1,4 +1,5 @@
-/* The inside of a node, shared by node.c (its loops, its life) and definitions.c (what its admin asks of it). */
+/* The inside of a node, shared by node.c (its loops, its life) and definitions.c (what its admin
+ * asks of it). */
 #pragma once
 
 #include "gateway/control/change_parts.h"
@@ -40,5 +41,6 @@ struct Gateway {
 };
 
 extern const char *const node_sink_ids[SINK_KINDS];
-/* What it does not have yet is created: the first time, when an earlier change failed, and on a new disk. */
+/* What it does not have yet is created: the first time, when an earlier change failed, and on a new
+ * disk. */
 void node_define(Gateway *node);

@@ -1,8 +1,10 @@
 /*
- * A world of gateways whose sinks infer their columns: several nodes, each with a real control, writer, stager and loaders, and loops that
- * map events whose fields and types come and go. All import into one SQLite file by the real driver. Everything follows from one
- * seed. Parts: events.c (what is sent, and whether a row says the same), driver.c (the driver with its faults), table.c (what must be in the
- * tables), node.c (a gateway, its deaths and its disk), definitions.c (what its admin asks for), shape.c (the actors and their order).
+ * A world of gateways whose sinks infer their columns: several nodes, each with a real control,
+ * writer, stager and loaders, and loops that map events whose fields and types come and go. All
+ * import into one SQLite file by the real driver. Everything follows from one seed. Parts: events.c
+ * (what is sent, and whether a row says the same), driver.c (the driver with its faults), table.c
+ * (what must be in the tables), node.c (a gateway, its deaths and its disk), definitions.c (what
+ * its admin asks for), shape.c (the actors and their order).
  */
 #pragma once
 
@@ -20,7 +22,7 @@
 #define SOURCE "simulated"
 #define CONNECTION "tables"
 
-/* ---- what is sent -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is sent ---------------------------------------------------------------------------- */
 
 /* The sinks of each node. */
 typedef enum SinkKind {
@@ -68,7 +70,8 @@ typedef struct SentRequest {
     size_t first_event, event_count;
 } SentRequest;
 
-/* A field that a column may be of: paths of it and of all that is above it are known by their canonical text. */
+/* A field that a column may be of: paths of it and of all that is above it are known by their
+ * canonical text. */
 typedef struct Sent {
     SentRequest *requests;
     size_t request_count, request_room;
@@ -84,15 +87,16 @@ typedef struct Sent {
 /* Draws which fields there are, and how they are. */
 void events_begin(void);
 void events_end(void);
-/* A body that is not NUL-terminated; free(). `all`: with every field that there is, each with a value of its first type. */
+/* A body that is not NUL-terminated; free(). `all`: with every field that there is, each with a
+ * value of its first type. */
 char *events_make(bool all, json_t **ret_body);
 /* A path of a field of at most `depth` keys, drawn; borrowed. NULL: there is none. */
 const char *events_draw_path(unsigned depth);
 /* The id of an event tells its number. */
 void events_id(size_t number, Uuid *ret_id);
 size_t events_number(const char *id, size_t size, unsigned *ret_element);
-/* Does the row, as it stands in the table, give the event back, with each value in its place? `cells`: by column of the version; NULL: NULL.
- * Fails with words of its own. */
+/* Does the row, as it stands in the table, give the event back, with each value in its place?
+ * `cells`: by column of the version; NULL: NULL. Fails with words of its own. */
 void events_compare(const SentRow *row, const char *const *cells);
 /* Has any value of the event that a column may be made of no column in that row? */
 bool events_has_rest(const SentRow *row, const char *rest);
@@ -104,7 +108,7 @@ SinkKind events_kind(const char *table_id);
 /* The row of that text. `look`: a number for all rows of a file, of which each is another row. */
 SentRow *events_find_row(const char *text, size_t size, const SinkTarget *target, uint64_t look);
 
-/* ---- the destination ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the destination ------------------------------------------------------------------------- */
 
 extern const SinkDriver shape_driver;
 /* Opens the file, for the looks of the simulation itself. */
@@ -120,10 +124,11 @@ void tables_check_map(void);
 void tables_check_versions(void);
 /* All rows are there that must be, once, and no others, and give back their events. */
 void tables_check_rows(void);
-/* A row of an event whose fields came again and again: what asks for a column has one, if there is room. */
+/* A row of an event whose fields came again and again: what asks for a column has one, if there is
+ * room. */
 void tables_check_probe(const SentRow *row);
 
-/* ---- nodes --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 typedef struct Gateway Gateway;
 
@@ -157,7 +162,7 @@ bool node_is_running(unsigned index, unsigned life);
 /* The sink as its loops map with it now; NULL: none. */
 const Sink *node_sink(Gateway *node, SinkKind kind);
 
-/* ---- the world ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 /* What a seed draws of the sinks; each node has its own where they differ. */
 typedef struct ShapePlan {

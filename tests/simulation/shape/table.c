@@ -28,7 +28,7 @@ static size_t arrival_count, arrival_room, import_count;
 static Renamed *renamed;
 static size_t renamed_count, renamed_room;
 
-/* ---- looking ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static sqlite3_stmt *query(const char *sql) {
     sqlite3_stmt *statement;
@@ -47,7 +47,8 @@ static const char *text_at(sqlite3_stmt *statement, int column) {
     return text ? text : "";
 }
 
-/* sqlite3_table_column_metadata would say what this connection knows of the schema, not what there is. */
+/* sqlite3_table_column_metadata would say what this connection knows of the schema, not what there
+ * is. */
 static bool has_column(const char *table, const char *column) {
     sqlite3_stmt *select = query("SELECT count(*) FROM pragma_table_info(?1) WHERE ?2 IS NULL OR name = ?2 COLLATE NOCASE");
     (void)sqlite3_bind_text(select, 1, table, -1, SQLITE_STATIC);
@@ -96,7 +97,7 @@ void tables_end(void) {
     renamed_count = 0;
 }
 
-/* ---- the map ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the map --------------------------------------------------------------------------------- */
 
 static const char *const inferred_types[] = {"integer", "decimal", "boolean", "timestamp", "text", "json"};
 
@@ -126,7 +127,8 @@ static void check_line(const char *table, const char *path, const char *variant,
     check(json_object_set_new(lines, key, line) == 0);
 }
 
-/* Nodes that share a table do not exceed the largest of their limits together. A column that is gone leaves its place to another, and may come back. */
+/* Nodes that share a table do not exceed the largest of their limits together. A column that is
+ * gone leaves its place to another, and may come back. */
 static void check_limit(const char *table, size_t count) {
     unsigned most = 0;
     SinkKind kind = events_kind(table);
@@ -219,7 +221,7 @@ void tables_rename_column(void) {
     }
 }
 
-/* ---- what must be in the tables ------------------------------------------------------------------------------------------------------ */
+/* ---- what must be in the tables -------------------------------------------------------------- */
 
 /* By key of the table that merges: the row that must be there; SIZE_MAX: none. */
 #define KEYS_MAX 16
@@ -244,7 +246,8 @@ static bool is_newer(bool a_has, long long a, bool b_has, long long b) {
     return a_has && (!b_has || a > b);
 }
 
-/* docs/operations.md: of a key's rows and deletions the last one of an import counts, and with newerBy the newest one; a deletion leaves no mark. */
+/* docs/operations.md: of a key's rows and deletions the last one of an import counts, and with
+ * newerBy the newest one; a deletion leaves no mark. */
 static void apply(KeyedTable *table, size_t number, size_t import, bool newer_by) {
     const SentRow *row = &world->sent.rows[number];
     json_int_t key = json_integer_value(json_object_get(world->sent.events[row->event].body, "k"));
@@ -337,7 +340,8 @@ static void check_table(const char *table) {
     check(sqlite3_finalize(select) == SQLITE_OK);
 }
 
-/* A request is there whole, or not at all; what was acknowledged is there, if its node has its disk. */
+/* A request is there whole, or not at all; what was acknowledged is there, if its node has its
+ * disk. */
 static void check_request(const SentRequest *request) {
     size_t there = 0, all = 0, rejects = 0, failed = 0;
     bool is_lossy = false;
@@ -385,7 +389,8 @@ static bool is_alike(const SentRow *a, const SentRow *b) {
     return of_a->node == of_b->node && of_a->life == of_b->life && a->size == b->size && memcmp(a->text, b->text, a->size) == 0;
 }
 
-/* Deletions of one text cannot be told apart: those that arrived are of the requests that are there. */
+/* Deletions of one text cannot be told apart: those that arrived are of the requests that are
+ * there. */
 static void share_deletions(void) {
     for (size_t i = 0; i < world->sent.row_count; i++) {
         SentRow *first = &world->sent.rows[i];

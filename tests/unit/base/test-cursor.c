@@ -36,7 +36,8 @@ static void reads_what_the_buffer_wrote(void **state) {
     buffer_deinit(&buffer);
 }
 
-/* Every cut of a record fails, and nothing behind the cut is touched: the bytes have an allocation of their own. */
+/* Every cut of a record fails, and nothing behind the cut is touched: the bytes have an allocation
+ * of their own. */
 static void a_cut_record_fails_at_every_length(void **state) {
     static const char record[] = "\x01\x02\x02\x03\x03\x03\x03\x04\x04\x04\x04\x04\x04\x04\x04\x03\0\0\0abc";
     for (size_t size = 0; size < sizeof record; size++) {

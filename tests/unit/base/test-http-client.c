@@ -17,7 +17,8 @@
 #include "base/http_client.h"
 #include "base/thread.h"
 
-/* A server of one exchange: it reads a request, says `says`, and closes, or keeps silent until the client is gone. */
+/* A server of one exchange: it reads a request, says `says`, and closes, or keeps silent until the
+ * client is gone. */
 typedef struct Server {
     int listener;
     const char *says;

@@ -40,7 +40,8 @@ static void all_bytes_and_the_key_count(void **state) {
 #define PLACES 2048
 #define NAMES 990
 
-/* How many places of a table, searched in turn, are looked at until each of the names has been found. */
+/* How many places of a table, searched in turn, are looked at until each of the names has been
+ * found. */
 static unsigned searches(const HashKey *key, char names[NAMES][24]) {
     static uint16_t table[PLACES];
     unsigned looks = 0;
@@ -53,7 +54,8 @@ static unsigned searches(const HashKey *key, char names[NAMES][24]) {
     return looks;
 }
 
-/* Names that are chosen for one key, or for a hash that has none, are as any others for the next key. */
+/* Names that are chosen for one key, or for a hash that has none, are as any others for the next
+ * key. */
 static void nobody_can_choose_names_for_a_key_that_he_does_not_know(void **state) {
     (void)state;
     static char names[NAMES][24];

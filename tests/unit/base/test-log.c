@@ -109,7 +109,8 @@ static void repeated_lines_are_limited_and_counted(void **state) {
     for (int i = 0; i < 500; i++) log_one(i);
     usec_t deadline = clock->boot(clock) + 10 * USEC_SECOND;
     log_info("another place is not limited");
-    /* Once the second is over, the next line of any place tells; these are too few to be limited themselves. */
+    /* Once the second is over, the next line of any place tells; these are too few to be limited
+     * themselves. */
     for (off_t before = 0; clock->boot(clock) < deadline;) {
         off_t size = lseek(fileno(captured), 0, SEEK_END);
         if (before && size - before > 200) break; /* two lines at once: the note and ours */

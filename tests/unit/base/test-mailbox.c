@@ -191,7 +191,8 @@ static void *wait_here(void *context) {
     return NULL;
 }
 
-/* How a process ends whose first thread has taken from a mailbox, when `run` is another thread of it. */
+/* How a process ends whose first thread has taken from a mailbox, when `run` is another thread of
+ * it. */
 static int end_with(void *(*run)(void *context)) {
     int status;
     (void)fflush(NULL);

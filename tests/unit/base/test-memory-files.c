@@ -338,7 +338,8 @@ static void the_same_seed_gives_the_same_crash(void **state) {
     buffer_deinit(&outcome[1]);
 }
 
-/* The protocol of all durable files, cut off by a crash after any call, with any luck: the old or the new, never a mix or nothing. */
+/* The protocol of all durable files, cut off by a crash after any call, with any luck: the old or
+ * the new, never a mix or nothing. */
 static void replace_survives_a_crash_after_any_call(void **state) {
     unsigned seen_new = 0, seen_old = 0;
     for (uint64_t seed = 0; seed < 400; seed++) {

@@ -73,7 +73,8 @@ static void random_parts_differ(void **state) {
     assert_true((ones & zeros) == (UINT64_MAX & ~(uint64_t)0xC0)); /* all but the variant's two bits vary */
 }
 
-/* As python3 -c 'import xxhash; print(xxhash.xxh3_128_hexdigest(NAME))' gives them, with 4 bits of the version and 2 of the variant set. */
+/* As python3 -c 'import xxhash; print(xxhash.xxh3_128_hexdigest(NAME))' gives them, with 4 bits of
+ * the version and 2 of the variant set. */
 static void a_name_has_one_id(void **state) {
     static char many[1000];
     memset(many, 'x', sizeof many);

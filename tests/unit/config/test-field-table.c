@@ -18,7 +18,7 @@
 #include "config/settings_parts.h"
 #include "config/source_kind.h"
 
-/* ---- a table with a field of each type ----------------------------------------------------------------------------------------------- */
+/* ---- a table with a field of each type ------------------------------------------------------- */
 
 typedef enum Shape { SHAPE_ROUND, SHAPE_FLAT } Shape;
 
@@ -320,7 +320,7 @@ static void the_document_has_a_line_a_field(void **state) {
     assert_null(strstr(text, "label"));
 }
 
-/* ---- what tables promise -------------------------------------------------------------------------------------------------------------- */
+/* ---- what tables promise --------------------------------------------------------------------- */
 
 static bool passes(const FieldTable *table) {
     pid_t child = fork();

@@ -162,7 +162,8 @@ static void what_was_inferred_is_stored_and_shown(void **state) {
     sink_unref(copy);
 }
 
-/* What becomes of the inferred columns when people change the rest: `now` is what a request would give. */
+/* What becomes of the inferred columns when people change the rest: `now` is what a request would
+ * give. */
 static void assert_kept(const char *old_mapping, const char *now_mapping, const char *more, const char *wanted) {
     Sink *old = with_columns(old_mapping), *now = stored_sink(now_mapping, more);
     inference_keep(&old->target, &now->target);

@@ -138,7 +138,8 @@ static void the_examples_are_right(void **state) {
     assert_int_equal(manifest_load("/nonexistent/m.yaml", NULL, &manifest, &error), -ENOENT);
 }
 
-/* Whatever single byte is wrong: read, or refused with a place; never a crash (the sanitizers watch). */
+/* Whatever single byte is wrong: read, or refused with a place; never a crash (the sanitizers
+ * watch). */
 static void broken_manifests_do_no_harm(void **state) {
     static const char good[] =
         "kind: source\nname: a\nrate: {events: 5}\nsettings: {storage.level.target.import.trigger.size: 5MB}\nsinks:\n  - name: b\n"

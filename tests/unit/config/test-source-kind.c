@@ -1,4 +1,5 @@
-/* The seam of kinds of sources, with a second kind: the list that this program defines goes before that of config/source_kind.c. */
+/* The seam of kinds of sources, with a second kind: the list that this program defines goes before
+ * that of config/source_kind.c. */
 /* clang-format off */
 #include <errno.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@
 #include "config/source_http.h"
 #include "config/source_kind.h"
 
-/* ---- a kind that drips -------------------------------------------------------------------------------------------------------------------- */
+/* ---- a kind that drips ----------------------------------------------------------------------- */
 
 typedef struct DripSource {
     char *well;
@@ -76,7 +77,7 @@ const SourceKind *const source_kinds[] = {&source_kind_http, &drip, NULL};
 const char *const source_kind_names[] = {"http", "drip", NULL};
 const char *const kinds_not_built[] = {"brook", NULL};
 
-/* ---- tests -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static int make(const char *text, Source **ret_source, Error *error) {
     json_t *body = json_loads(text, 0, NULL);

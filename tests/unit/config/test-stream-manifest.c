@@ -154,7 +154,8 @@ static void assert_mapping(const char *address, const char *options, const char 
     expansions_deinit(&expansions);
 }
 
-/* Where the message or record stands, and its id and time: the columns that inference makes, not fields of the event. */
+/* Where the message or record stands, and its id and time: the columns that inference makes, not
+ * fields of the event. */
 static void base_columns_may_be_keys(void **state) {
     (void)state;
     const char *nats = "nats+jetstream://h", *kafka = "kafka://?bootstrap_servers=b";

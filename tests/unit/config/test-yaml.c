@@ -215,7 +215,8 @@ static void endless_files_are_refused(void **state) {
     assert_int_equal(yaml_read_file("/tmp", &text, &size, &error), -EISDIR);
 }
 
-/* Every single-byte change and every prefix of a good text: parsed or refused, never a crash (the sanitizers watch). */
+/* Every single-byte change and every prefix of a good text: parsed or refused, never a crash (the
+ * sanitizers watch). */
 static void broken_texts_do_no_harm(void **state) {
     static const char good[] = "a: &x [1, 'b', \"c\\u00e9\"]\nd: {e: *x, ? f : |\n g\n}\n--- # h\n- ${ENV:HOME}\n...\n";
     static const char changes[] = "\0\n:-[]{}&*!|>'\"%@`#,?\t\xFF\xC3";

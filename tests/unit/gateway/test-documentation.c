@@ -30,7 +30,7 @@
 #include "gateway/app/program.h"
 #include "sinks/driver.h"
 
-/* ---- the tables ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the tables ------------------------------------------------------------------------------ */
 
 static void put_value(Buffer *out, SettingType type, int64_t value) {
     switch (type) {
@@ -145,7 +145,7 @@ static const struct Part {
 #define PART_COUNT (sizeof parts / sizeof *parts)
 static const char *const documents[] = {OPERATIONS, MANIFEST, STREAMS, MASKING, NULL};
 
-/* ---- documents ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 /* `document` with the part's text between its marks; false: it lacks the marks. */
 static bool renew(Span document, const struct Part *part, Buffer *out) {
@@ -219,7 +219,7 @@ static int write_document(const char *name) {
     return written ? 0 : 1;
 }
 
-/* ---- tests ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void put_two_lines(Buffer *out) {
     buffer_append_text(out, "one\ntwo\n");

@@ -1,4 +1,5 @@
-/* Cases of the mapping as data: the files of tests/mapping, whose README.md says what each field means. */
+/* Cases of the mapping as data: the files of tests/mapping, whose README.md says what each field
+ * means. */
 #pragma once
 
 #include <jansson.h>
@@ -32,10 +33,12 @@ typedef struct MappingCases {
     size_t file_count;
 } MappingCases;
 
-/* Every *.json of the folder but event.json and masks.json. -EINVAL: a file is not as README.md says; the text names file, case and what is wrong. */
+/* Every *.json of the folder but event.json and masks.json. -EINVAL: a file is not as README.md
+ * says; the text names file, case and what is wrong. */
 int mapping_cases_load(const char *folder, MappingCases *ret_cases, Error *error);
 void mapping_cases_deinit(MappingCases *cases);
-/* A copy of the columns: what a sink is made of. For a case without, one column at a path that no body has, with a default. */
+/* A copy of the columns: what a sink is made of. For a case without, one column at a path that no
+ * body has, with a default. */
 json_t *mapping_case_columns(const MappingCase *item);
 /* The sink's `mapping`: the columns, and what the case says besides. */
 json_t *mapping_case_mapping(const MappingCase *item);

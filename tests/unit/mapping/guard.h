@@ -1,4 +1,5 @@
-/* Memory whose end is the end of a page that is followed by one that cannot be read: a read beyond the input ends the test. */
+/* Memory whose end is the end of a page that is followed by one that cannot be read: a read beyond
+ * the input ends the test. */
 #pragma once
 
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* The cases in the folder tests/mapping, as far as they need no template: an event and a sink's columns -> the cells of the row, or the
- * reason why it is refused. And what is JSON stays JSON wherever it stands in another document, for every kernel of the scanner. */
+/* The cases in the folder tests/mapping, as far as they need no template: an event and a sink's
+ * columns -> the cells of the row, or the reason why it is refused. And what is JSON stays JSON
+ * wherever it stands in another document, for every kernel of the scanner. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +26,8 @@
 #define BODY_PLACED_MAX 1024 /* a longer body is not placed elsewhere */
 #define PADDING_MAX 130      /* two blocks of a scanner that looks at 64 bytes at a time */
 
-/* A kind whose events have every field, beside the one that there is: the list that this program defines goes before that of the library. */
+/* A kind whose events have every field, beside the one that there is: the list that this program
+ * defines goes before that of the library. */
 static const SourceKind every_field = {.name = "every", .meta_fields = META_BIT(META_FIELD_COUNT_) - 1};
 const SourceKind *const source_kinds[] = {&source_kind_http, &every_field, NULL};
 const char *const source_kind_names[] = {"http", "every", NULL};
@@ -149,7 +151,7 @@ static void every_case_holds(void **state) {
     assert_true(cases.file_count >= 6 && ran > 1000);
 }
 
-/* ---- elsewhere in a document ------------------------------------------------------------------------------------------------------------- */
+/* ---- elsewhere in a document ----------------------------------------------------------------- */
 
 typedef struct Places {
     Scanner scanner;
@@ -160,7 +162,8 @@ typedef struct Places {
     size_t kernel_count, scans;
 } Places;
 
-/* The text is accepted or not by all kernels alike; `at`: where the fault must be, SIZE_MAX: somewhere. */
+/* The text is accepted or not by all kernels alike; `at`: where the fault must be, SIZE_MAX:
+ * somewhere. */
 static void scan_placed(Places *places, const MappingCase *item, bool accepted, size_t at) {
     ScanFault fault, first = {0};
     Span text = guard_place(&places->guard, places->text.data, places->text.size);
@@ -192,7 +195,8 @@ static const struct {
     {"", "", "", "\t\n                                                              \r"},
 };
 
-/* Where a scan of the body alone stops, it stops in another place too, unless what follows there goes on with the body. */
+/* Where a scan of the body alone stops, it stops in another place too, unless what follows there
+ * goes on with the body. */
 static size_t place_of_fault(const MappingCase *item) {
     ScanFault fault;
     Span body = buffer_span(&item->body);
@@ -250,7 +254,7 @@ static void what_is_json_is_so_everywhere(void **state) {
     buffer_deinit(&places.text);
 }
 
-/* ---- files that are not as README.md says ------------------------------------------------------------------------------------------------- */
+/* ---- files that are not as README.md says ---------------------------------------------------- */
 
 static void a_wrong_file_is_told(void **state) {
     static const struct {

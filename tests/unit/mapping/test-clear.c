@@ -13,7 +13,8 @@
 #include "config/source_kind.h"
 #include "mapping/plan.h"
 
-/* Definitions are made by hand here: column lists that end in a nameless one. The references are never given back to the last. */
+/* Definitions are made by hand here: column lists that end in a nameless one. The references are
+ * never given back to the last. */
 static Sink sink_with(const char *id, Column *columns) {
     Sink sink = {.references = 1, .sink_id = (char *)(uintptr_t)id, .target.columns = columns};
     while (columns[sink.target.column_count].name) sink.target.column_count++;
@@ -67,7 +68,8 @@ static void what_would_be_in_the_clear_is_refused(void **state) {
     refuses_plan(&drop, masked, covered, &none, NULL);
 }
 
-/* An array that is exploded has masked values in each of its elements, whichever index another column names. */
+/* An array that is exploded has masked values in each of its elements, whichever index another
+ * column names. */
 static void exploded_arrays_and_what_is_masked(void **state) {
     static const struct {
         const char *masked_explode, *masked, *clear_explode, *clear;
@@ -295,7 +297,7 @@ static void keys_of_masks(void **state) {
     mask_keys_free(shared);
 }
 
-/* ---- a value that is searched for ----------------------------------------------------------------------------------------------------- */
+/* ---- a value that is searched for ------------------------------------------------------------ */
 
 static uint64_t random_state = 88172645463325252;
 static uint32_t random_below(uint32_t limit) {
@@ -344,7 +346,8 @@ static char *path_of(const char *steps) {
     return buffer_take(&path);
 }
 
-/* Whatever a definition says: the value at a masked path comes to no row, but by a column that names this very path, or one in it. */
+/* Whatever a definition says: the value at a masked path comes to no row, but by a column that
+ * names this very path, or one in it. */
 static void a_masked_value_is_in_no_row(void **state) {
     Source drop = {.kind = &source_kind_http};
     size_t refused = 0, compiled = 0, inferred = 0, exploded = 0, shown = 0;

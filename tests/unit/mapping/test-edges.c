@@ -1,4 +1,5 @@
-/* The borders of what a column holds, beyond what tests/mapping/values.json has as cases: every code point, every digit count, every limit. */
+/* The borders of what a column holds, beyond what tests/mapping/values.json has as cases: every
+ * code point, every digit count, every limit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,7 @@
 
 #define SINKS_MAX 8
 
-/* ---- a plan with one sink for each list of columns -------------------------------------------------------------------------------------- */
+/* ---- a plan with one sink for each list of columns ------------------------------------------- */
 
 typedef struct Fixture {
     Plan *plan;
@@ -87,7 +88,7 @@ static void assert_cell(const Fixture *fixture, size_t at, Span wanted, uint32_t
     row_reader_deinit(&reader);
 }
 
-/* ---- strings ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 static bool is_surrogate(uint32_t code) {
     return code >= 0xd800 && code <= 0xdfff;
@@ -130,7 +131,8 @@ static const char *const string_sinks[] = {
 };
 #define STRING_SINKS (sizeof string_sinks / sizeof *string_sinks)
 
-/* Each code point once as \u escapes and once as it stands, `count` of them in one string; iconv says what they are in UTF-8. */
+/* Each code point once as \u escapes and once as it stands, `count` of them in one string; iconv
+ * says what they are in UTF-8. */
 static void check_code_points(Fixture *fixture, iconv_t to_utf8, uint32_t from, uint32_t count) {
     static const char digits[] = "0123456789abcdef";
     Buffer escaped = {0}, literal = {0}, text = {0}, hex = {0}, body = {0};
@@ -193,7 +195,8 @@ static void every_code_point_is_itself(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* `inner` holds a lone surrogate: no text, no bytes and no `json`, but as it stands it is JSON text. */
+/* `inner` holds a lone surrogate: no text, no bytes and no `json`, but as it stands it is JSON
+ * text. */
 static void check_lone(Fixture *fixture, const char *inner) {
     Buffer body = {0}, quoted = {0};
     buffer_printf(&quoted, "\"%s\"", inner);
@@ -236,7 +239,7 @@ static void every_lone_surrogate_is_refused(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* ---- value_put -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- value_put ------------------------------------------------------------------------------- */
 
 /* NULL: refused. The text is given in memory of exactly its size. */
 static char *value_cell(DataType type, Span text, unsigned known) {
@@ -404,7 +407,7 @@ static void no_text_at_any_place(void **state) {
     }
 }
 
-/* ---- defaults --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- defaults -------------------------------------------------------------------------------- */
 
 /* A default is the cell that a string with its text would be, or is refused with the sink. */
 static void defaults_are_what_a_string_is(void **state) {
@@ -449,7 +452,8 @@ static void defaults_are_what_a_string_is(void **state) {
                 if (plan) {
                     Fixture other = {.plan = plan, .mapper = mapper_new(1 << 20), .count = 1};
                     assert_int_equal(map(&other, SPAN("{}")), 0);
-                    /* jansson's escapes of a string may be others than a default's, which without rawString are kept. */
+                    /* jansson's escapes of a string may be others than a default's, which without
+                     * rawString are kept. */
                     if (raw || (type != DATA_TEXT && type != DATA_JSON))
                         assert_true(span_equal(buffer_span(&fixture.rows[0]), buffer_span(&other.rows[0])));
                     fixture_deinit(&other);
@@ -468,9 +472,10 @@ static void defaults_are_what_a_string_is(void **state) {
     }
 }
 
-/* ---- the row limit ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the row limit --------------------------------------------------------------------------- */
 
-/* For every limit: a row of exactly the limit is taken; over it the column is named that makes it too large, and nothing is left behind. */
+/* For every limit: a row of exactly the limit is taken; over it the column is named that makes it
+ * too large, and nothing is left behind. */
 static void row_limit_to_the_byte(void **state) {
     static const char *const columns =
         "[{\"type\":\"id\",\"name\":\"id\"},{\"type\":\"datetime\",\"name\":\"at\"},{\"type\":\"ip\",\"name\":\"ip\"},"
@@ -495,7 +500,8 @@ static void row_limit_to_the_byte(void **state) {
     Mapper *mapper = mapper_new(1 << 20);
     if (mapper_map(mapper, plan, &event, &rows, &failure)) fail_msg("%s", failure.message);
     mapper_free(mapper);
-    /* Where each cell ends in the text of the row: outside of quotes a comma or the newline follows. */
+    /* Where each cell ends in the text of the row: outside of quotes a comma or the newline
+     * follows. */
     size_t ends[COUNT], cells = 0;
     bool quoted = false;
     for (size_t i = 0; i < whole.size; i++) {

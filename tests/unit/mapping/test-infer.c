@@ -1,6 +1,7 @@
 /*
- * Sinks that infer: nothing of an event is lost. Random objects are mapped, columns are made of what was discovered, as the control thread
- * does it, and each row, its columns, variants and rest, is put together to what the event was.
+ * Sinks that infer: nothing of an event is lost. Random objects are mapped, columns are made of
+ * what was discovered, as the control thread does it, and each row, its columns, variants and rest,
+ * is put together to what the event was.
  *
  *   SLUICE_SEED=N      begins with these objects
  *   SLUICE_MS=N        how long seeds are tried, in milliseconds (2,000)
@@ -35,7 +36,7 @@
 
 #define SINKS_MAX 4
 
-/* ---- sinks ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sinks ----------------------------------------------------------------------------------- */
 
 static Source *source;
 
@@ -88,7 +89,7 @@ static bool is_taken(void *context, const char *name) {
     return false;
 }
 
-/* ---- a run ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 typedef struct Run {
     Sink *sinks[SINKS_MAX];
@@ -189,7 +190,7 @@ static void next_version(Run *run) {
     run_compile(run);
 }
 
-/* ---- what an event is, leaf by leaf ------------------------------------------------------------------------------------------------------- */
+/* ---- what an event is, leaf by leaf ---------------------------------------------------------- */
 
 typedef struct Leaf {
     char *path;  /* of steps */
@@ -392,7 +393,7 @@ static void assert_nothing_is_lost(const Run *run, size_t index, Span body, cons
     leaves_free(&found);
 }
 
-/* ---- random objects ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- random objects -------------------------------------------------------------------------- */
 
 static const char *const keys[] = {
     "a",
@@ -494,7 +495,7 @@ static void random_object(RandomJson *random, Buffer *out, unsigned level) {
     buffer_append_byte(out, '}');
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static const TypeHint hints[] = {{(char *)(uintptr_t) "hint", DATA_TEXT}, {(char *)(uintptr_t) "a.hint", DATA_TIMESTAMP}, {0}};
 static const char *const excluded_paths[] = {"secret", "a.secret", NULL};
@@ -555,7 +556,7 @@ static void nothing_is_lost(void **state) {
     assert_true(totals.versions > seeds && totals.variants > seeds && totals.discoveries > 10 * seeds);
 }
 
-/* ---- examples ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 static Run one_sink(const char *columns, unsigned depth, unsigned max_columns, const TypeHint *with_hints, const char *const *exclude) {
     Run run = {.count = 1};
@@ -702,7 +703,8 @@ static void paths_that_are_no_fields(void **state) {
     }
 }
 
-/* An event of a hundred thousand new fields: each goes to the rest, and what is discovered is no more than there is room for. */
+/* An event of a hundred thousand new fields: each goes to the rest, and what is discovered is no
+ * more than there is room for. */
 static void an_event_of_new_fields(void **state) {
     (void)state;
     Run run = one_sink("[" ID_COLUMN "]", 3, 200, NULL, NULL);

@@ -1,4 +1,5 @@
-/* The cases of tests/mapping/masks.json, and what holds for every mask: nothing of a value in the reason, the same cell again, whole characters. */
+/* The cases of tests/mapping/masks.json, and what holds for every mask: nothing of a value in the
+ * reason, the same cell again, whole characters. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -111,7 +112,8 @@ static void every_case_holds(void **state) {
     guard_free(&guard);
 }
 
-/* Every mask on every input of the cases, in every dataType that it takes: no crash, no half of a character, the row as it was when it fails. */
+/* Every mask on every input of the cases, in every dataType that it takes: no crash, no half of a
+ * character, the row as it was when it fails. */
 static void any_mask_takes_any_input(void **state) {
     Buffer input = {0}, row = {0}, scratch = {0};
     size_t taken = 0, refused = 0;
@@ -277,7 +279,8 @@ static void digests_are_those_of_the_library(void **state) {
     }
 }
 
-/* Noise stays in its share and takes both signs; shifted dates stay in their days and never stay where they were. */
+/* Noise stays in its share and takes both signs; shifted dates stay in their days and never stay
+ * where they were. */
 static void what_is_random_keeps_its_bounds(void **state) {
     CompiledMask *noise = compile("noise:0.1", DATA_INTEGER), *dates = compile("date_shift:3", DATA_DATE);
     Buffer row = {0}, scratch = {0};

@@ -104,7 +104,7 @@ static void a_copy_has_memory_of_its_own(void **state) {
     arena_deinit(&arena);
 }
 
-/* ---- by hand ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 static const SourceKind kafka_like = {.name = "tap", .meta_fields = META_KAFKA}, nats_like = {.name = "nap", .meta_fields = META_NATS};
 static const Source tap = {.kind = &kafka_like}, nap = {.kind = &nats_like}, http = {.kind = &source_kind_http};
@@ -191,7 +191,7 @@ static void fields_fit_types(void **state) {
     }
 }
 
-/* ---- ids -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 static void id_is(const Uuid *id, const char *expected) {
     char text[UUID_TEXT_SIZE + 1] = "";
@@ -199,7 +199,8 @@ static void id_is(const Uuid *id, const char *expected) {
     assert_string_equal(text, expected);
 }
 
-/* Made by the Python program of docs/formats.md: they may never change, since what is read again would get other ids. */
+/* Made by the Python program of docs/formats.md: they may never change, since what is read again
+ * would get other ids. */
 static void ids_of_records(void **state) {
     (void)state;
     static const struct {

@@ -91,7 +91,8 @@ static void equal_paths_share_a_slot(void **state) {
     pathset_free(set);
 }
 
-/* A number that is quoted in one path at each step and bare in another leads to sets of paths that do not repeat: bounded, not endless. */
+/* A number that is quoted in one path at each step and bare in another leads to sets of paths that
+ * do not repeat: bounded, not endless. */
 static void places_are_bounded(void **state) {
     PathSet *set = pathset_new();
     for (int quoted = 0; quoted < 40; quoted++) {
@@ -143,7 +144,8 @@ static uint64_t table_steps(const PathSet *set, const PathNode *node) {
     return steps;
 }
 
-/* Names that are the same but for a number, wherever it stands in them, take no longer than others. */
+/* Names that are the same but for a number, wherever it stands in them, take no longer than
+ * others. */
 static void like_names_are_found_in_no_time(void **state) {
     static const char name[] = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrst";
     for (int size = 8; size < (int)sizeof name; size += 5) {
@@ -178,7 +180,8 @@ static uint64_t known_hash(const char *text, size_t size) {
 #define CHOSEN 990
 #define CHOSEN_MASK 2047 /* of the table of so many keys */
 
-/* Names of fields that somebody chose so that all would stand on one place of the table of another process. */
+/* Names of fields that somebody chose so that all would stand on one place of the table of another
+ * process. */
 static void chosen_names_are_found_in_no_time(void **state) {
     HashKey other = hash_key_of_seed(42);
     for (int round = 0; round < 2; round++) {

@@ -1,8 +1,10 @@
 /*
- * The scanner, each kernel of it, beside jansson and simdjson: all accept and refuse the same texts, and find the same values at the same paths.
+ * The scanner, each kernel of it, beside jansson and simdjson: all accept and refuse the same
+ * texts, and find the same values at the same paths.
  *
- * Where a peer is known to differ from RFC 8259 it is not asked: numbers past 64 bits or past a double, half surrogate pairs, U+0000 in a
- * key, nesting past 128 levels; and jansson where a NUL stands outside of strings, or for values where an object has equal keys.
+ * Where a peer is known to differ from RFC 8259 it is not asked: numbers past 64 bits or past a
+ * double, half surrogate pairs, U+0000 in a key, nesting past 128 levels; and jansson where a NUL
+ * stands outside of strings, or for values where an object has equal keys.
  *
  *   SLUICE_SEED=N      the same documents again
  *   SLUICE_ROUNDS=N    how many random documents, each with a broken copy (3,000)
@@ -87,7 +89,7 @@ static _Noreturn void differ(const Bench *bench, Span text, const char *format, 
     abort();
 }
 
-/* ---- where the peers are not asked ------------------------------------------------------------------------------------------------------- */
+/* ---- where the peers are not asked ----------------------------------------------------------- */
 
 static bool is_half_pair(const char *p, const char *end) {
     int unit = 0, low = 0;
@@ -146,7 +148,7 @@ static bool is_beyond(Span text) {
     return beyond;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void check_string(Bench *bench, Span text, const ScanValue *mine, Span theirs, const char *path) {
     Span inner = {mine->text.data + 1, mine->text.size - 2};
@@ -243,7 +245,7 @@ static void check_against_jansson(Bench *bench, Span text, const json_t *root, c
     if (!same) differ(bench, text, "path %s: jansson finds another value", path);
 }
 
-/* ---- one text ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one text -------------------------------------------------------------------------------- */
 
 /* Of all kernels; what they find is in bench->scanner. */
 static int scan(Bench *bench, Span text, ScanFault *fault) {
@@ -310,7 +312,7 @@ static bool ask_all(Bench *bench, Span bytes) {
     return mine;
 }
 
-/* ---- texts --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 static unsigned long rounds(void) {
     const char *given = getenv("SLUICE_ROUNDS");
@@ -439,7 +441,8 @@ static void white_space_at_every_length(void **state) {
     buffer_deinit(&text);
 }
 
-/* A scanner that lists tokens, some number of them at a time, meets each of these behind every number of tokens, and twice as many. */
+/* A scanner that lists tokens, some number of them at a time, meets each of these behind every
+ * number of tokens, and twice as many. */
 static void tails_behind_any_number_of_tokens(void **state) {
     static const char *const tails[] = {
         "{\"a\":\"b\",\"key\":[\"c\",\"d\"],\"x.y\":{\"c\":\"e\"}}]",

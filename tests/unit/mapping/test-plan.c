@@ -17,7 +17,8 @@
 #include "mapping/plan.h"
 #include "mapping/row.h"
 
-/* Definitions are made by hand here: column lists that end in a nameless one. The references are never given back to the last. */
+/* Definitions are made by hand here: column lists that end in a nameless one. The references are
+ * never given back to the last. */
 static Sink sink_with(const char *id, Column *columns) {
     Sink sink = {.references = 1, .sink_id = (char *)(uintptr_t)id, .target.columns = columns};
     while (columns[sink.target.column_count].name) sink.target.column_count++;
@@ -92,7 +93,8 @@ static void what_sluice_fills(void **state) {
     run_end(&run);
 }
 
-/* Headers of records are less tame than those of requests: any bytes, no value, no name, the same name again and again. */
+/* Headers of records are less tame than those of requests: any bytes, no value, no name, the same
+ * name again and again. */
 static void headers_of_records(void **state) {
     Column columns[] = {{NAME("h"), .type = COLUMN_HEADERS, .data_type = DATA_JSON_TEXT}, {0}};
     Sink sink = sink_with("s", columns);
@@ -254,7 +256,8 @@ static void templates_give_cells(void **state) {
     run_end(&run);
 }
 
-/* A worker that lost its senses may put anything there: what is JSON is a cell like any other, and never more than one. */
+/* A worker that lost its senses may put anything there: what is JSON is a cell like any other, and
+ * never more than one. */
 static void white_space_around_a_result_goes(void **state) {
     Column columns[] = {{NAME("a"), TEMPLATE("1")},
                         {NAME("b"), TEMPLATE("2"), .data_type = DATA_NUMBER},
@@ -419,7 +422,8 @@ static void paths_need_values_that_have_some(void **state) {
     }
 }
 
-/* What an event says is shown in errors, but never raw: cut, and without control characters or half sequences. */
+/* What an event says is shown in errors, but never raw: cut, and without control characters or half
+ * sequences. */
 static void failures_are_text(void **state) {
     Column columns[] = {{NAME("b"), .type = COLUMN_BODY, .data_type = DATA_INTEGER}, {0}};
     Sink sink = sink_with("s", columns);
@@ -510,7 +514,8 @@ static void masks_are_applied_to_what_a_cell_means(void **state) {
     run_end(&run);
 }
 
-/* Whatever is wrong with an event: nothing of it is in the message, of a masked column or of one beside it. */
+/* Whatever is wrong with an event: nothing of it is in the message, of a masked column or of one
+ * beside it. */
 static void failures_show_nothing_where_values_are_masked(void **state) {
     static const char *const bodies[] = {"{\"m\":\"hush\",\"n\":\"hush\",\"o\":1}",
                                          "{\"m\":\"hush\",\"n\":1,\"o\":\"hush\"}",
@@ -561,7 +566,8 @@ static uint32_t random_below(uint32_t limit) {
 
 enum { MANY_SINKS = 6, MANY_COLUMNS = 9 };
 
-/* Sinks of one plan share what is equal in them; each must give what it gives alone: row, error, column and message. */
+/* Sinks of one plan share what is equal in them; each must give what it gives alone: row, error,
+ * column and message. */
 static void sinks_together_give_what_each_gives_alone(void **state) {
     static const Column pool[] = {{.type = COLUMN_ID},
                                   {.type = COLUMN_ID, .data_type = DATA_BYTES},
@@ -676,7 +682,8 @@ static void sinks_together_give_what_each_gives_alone(void **state) {
     }
 }
 
-/* 90,000 columns of which no two are equal, then as many that are: neither takes the square of that. */
+/* 90,000 columns of which no two are equal, then as many that are: neither takes the square of
+ * that. */
 static void large_plans_are_made_and_run(void **state) {
     enum { SINKS = 300, COLUMNS = 300 };
     for (int equal = 0; equal < 2; equal++) {
@@ -771,7 +778,7 @@ static void large_values_are_refused_in_little_memory(void **state) {
     free(body);
 }
 
-/* ---- rows that delete ------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows that delete ------------------------------------------------------------------------ */
 
 static void an_event_may_delete_the_row_of_its_key(void **state) {
     static const struct {

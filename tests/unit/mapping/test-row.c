@@ -14,8 +14,8 @@
 #include "mapping/json_text.h"
 #include "mapping/row.h"
 
-/* This runs twice: with the kernels of the processor at hand and, as test-row-portable, with those for any. Both are held against the
- * same plain loops here. */
+/* This runs twice: with the kernels of the processor at hand and, as test-row-portable, with those
+ * for any. Both are held against the same plain loops here. */
 
 static const char pieces[] = "\"\"\"\",,\n\r\\ \tabcdefghijklmnopq\xc3\xa9\xff\x01";
 
@@ -225,7 +225,8 @@ static void is_cell(const char *start, const char *end, const char *text, size_t
     assert_memory_equal(start, expected, expected_size);
 }
 
-/* Any text as a cell, of any size, from the end of a page, into the room that is asked for and not a byte more. */
+/* Any text as a cell, of any size, from the end of a page, into the room that is asked for and not
+ * a byte more. */
 static void cells_keep_to_their_room(void **state) {
     static const char plain[] = "abcdefgh 0123456789.:;[]{}'\x7f\x80\xff", string[] = "abcdefghijk 012, \xc3\xa9\xe6\x97\xa5;";
     Guard from = guard_new(1 << 12), to = guard_new(1 << 12);

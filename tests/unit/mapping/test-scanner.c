@@ -67,7 +67,8 @@ static void nul_is_no_json(void **state) {
     assert_int_equal(scan(NULL, 0, &fault), SCAN_NOT_JSON);
 }
 
-/* By the table of Unicode, chapter 3: every lead byte with every second byte, and the edges of the others, at each place in a word. */
+/* By the table of Unicode, chapter 3: every lead byte with every second byte, and the edges of the
+ * others, at each place in a word. */
 static bool utf8_by_table(const unsigned char *u, size_t size) {
     if (size == 2) return u[0] >= 0xc2 && u[0] <= 0xdf && u[1] >= 0x80 && u[1] <= 0xbf;
     if (u[2] < 0x80 || u[2] > 0xbf || u[1] < 0x80 || u[1] > 0xbf) return false;
@@ -190,7 +191,8 @@ static void deep_and_long_documents_take_no_stack_and_no_time(void **state) {
     memset(text, '[', size);
     assert_int_equal(scan(text, size, &fault), SCAN_NOT_JSON);
     assert_int_equal(fault.offset, 128);
-    /* 1 MB of equal keys, of other keys with the same beginning, and of escapes, against a set with hundreds of keys. */
+    /* 1 MB of equal keys, of other keys with the same beginning, and of escapes, against a set with
+     * hundreds of keys. */
     PathSet *set = pathset_new();
     for (int i = 0; i < 500; i++) {
         char path[64];
@@ -277,7 +279,8 @@ static void kernels_free(Kernels *kernels) {
     guard_free(&kernels->guard);
 }
 
-/* Every kernel says the same of a text, accepted or not: result, place, and where the values stand. */
+/* Every kernel says the same of a text, accepted or not: result, place, and where the values
+ * stand. */
 static void same_of_all(Kernels *kernels, Span text) {
     size_t count;
     const ScanKernel *all = scan_kernels(&count);
@@ -337,7 +340,8 @@ static void kernels_agree(void **state) {
     kernels_free(&kernels);
 }
 
-/* Kernels take 64 bytes at a time: whatever can go on behind the end of a block does so at each place. */
+/* Kernels take 64 bytes at a time: whatever can go on behind the end of a block does so at each
+ * place. */
 static void blocks_have_no_edges(void **state) {
     static const char *const parts[] = {
         "\\\\",
@@ -440,7 +444,8 @@ static void windows_have_no_edges(void **state) {
     kernels_free(&kernels);
 }
 
-/* jansson as the other opinion, on what it is right about: it refuses U+0000, half pairs of surrogates, and numbers out of its range. */
+/* jansson as the other opinion, on what it is right about: it refuses U+0000, half pairs of
+ * surrogates, and numbers out of its range. */
 static void agrees_with_jansson(void **state) {
     static const char junk[] = "{}[],:\"\\ \n0123456789.eE+-truefalsn\x01\x80\xc3\xe2\xff/u";
     Buffer text = {0}, compact = {0};
@@ -477,7 +482,8 @@ static void agrees_with_jansson(void **state) {
     buffer_deinit(&compact);
 }
 
-/* Where nothing is to compact no kernel says so, however the text ends in its last block; where something is, each does. */
+/* Where nothing is to compact no kernel says so, however the text ends in its last block; where
+ * something is, each does. */
 static void white_space_is_that_of_the_text(void **state) {
     static const char *const paths[] = {"a"};
     PathSet *set = paths_of(paths, 1);

@@ -197,7 +197,8 @@ static void values_out_of_range_are_refused(void **state) {
     assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), -EBADMSG);
     event[12] = 1;
     assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), 0);
-    /* Behind the meta fields of the source and those that have a value there are a text of 1 byte, one of none, and one of 2. */
+    /* Behind the meta fields of the source and those that have a value there are a text of 1 byte,
+     * one of none, and one of 2. */
     char *fields = frames[1].data + frames[1].size - (4 + 1 + 4 + 4 + 2) - 8, *there = fields + 4;
     assert_int_equal((unsigned char)fields[0] | (unsigned)fields[1] << 8, meta.fields);
     fields[1] |= META_BIT(META_FIELD_COUNT_) >> 8; /* a field that there is not */
@@ -217,7 +218,8 @@ static void values_out_of_range_are_refused(void **state) {
     free_each(frames);
 }
 
-/* Every byte of every frame turned to something else: whatever comes out, nothing outside the payload is touched. */
+/* Every byte of every frame turned to something else: whatever comes out, nothing outside the
+ * payload is touched. */
 static void changed_bytes_are_survived(void **state) {
     Buffer frames[6] = {0};
     put_each(frames);

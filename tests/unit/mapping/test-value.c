@@ -54,7 +54,8 @@ static uint32_t random_below(uint32_t limit) {
     return (uint32_t)(random_state >> 33) % limit;
 }
 
-/* Numbers near every border, against strtod: what it makes infinite is refused, what it makes 0 though it is not is written as 0. */
+/* Numbers near every border, against strtod: what it makes infinite is refused, what it makes 0
+ * though it is not is written as 0. */
 static void numbers_agree_with_strtod(void **state) {
     static const char *const digits[] = {"1",
                                          "9",

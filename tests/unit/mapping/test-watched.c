@@ -1,5 +1,6 @@
 /*
- * Members of watched objects that no path names: every kernel notes the same ones, which are those that a plain walk over the members finds.
+ * Members of watched objects that no path names: every kernel notes the same ones, which are those
+ * that a plain walk over the members finds.
  *
  *   SLUICE_SEED=N      the same documents again
  *   SLUICE_ROUNDS=N    how many random documents, each with a broken copy (2,000)
@@ -21,7 +22,8 @@
 #include "mapping/scanner.h"
 #include "tests/support/random-json.h"
 
-/* Watched places of every set here, and their keys that paths name; a number is the watched place that the key leads to, -1: none. */
+/* Watched places of every set here, and their keys that paths name; a number is the watched place
+ * that the key leads to, -1: none. */
 typedef struct Place {
     const char *path;
     struct {
@@ -61,7 +63,8 @@ static uint32_t add(PathSet *set, const char *path) {
     return slot;
 }
 
-/* `fillers`: keys of the document besides, so that it has a table of keys, or more keys than a word has bits. */
+/* `fillers`: keys of the document besides, so that it has a table of keys, or more keys than a word
+ * has bits. */
 static Watch watch_new(unsigned fillers) {
     Watch watch = {.set = pathset_new(), .fillers = fillers};
     char path[64];
@@ -193,7 +196,8 @@ static void kernels_note_what_a_walk_finds(void **state) {
     buffer_deinit(&text);
 }
 
-/* Equal keys, escaped ones, half surrogate pairs, and what looks like a known key but is none, behind every known key. */
+/* Equal keys, escaped ones, half surrogate pairs, and what looks like a known key but is none,
+ * behind every known key. */
 static void keys_by_meaning(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -225,7 +229,8 @@ static void keys_by_meaning(void **state) {
     watch_free(&watch);
 }
 
-/* The list is of the last run alone, and a text of new keys only costs a list as long as the text says. */
+/* The list is of the last run alone, and a text of new keys only costs a list as long as the text
+ * says. */
 static void notes_are_of_one_run(void **state) {
     (void)state;
     Watch watch = watch_new(0);

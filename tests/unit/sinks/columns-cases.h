@@ -1,6 +1,7 @@
 /*
- * The map of inferred columns at a destination: what the tests of all SQL drivers share. The program that includes this brings `driver`,
- * sessions and assertions (postgres-case.h, sqlite-case.h). cmocka must be included before it.
+ * The map of inferred columns at a destination: what the tests of all SQL drivers share. The
+ * program that includes this brings `driver`, sessions and assertions (postgres-case.h,
+ * sqlite-case.h). cmocka must be included before it.
  */
 #pragma once
 

@@ -237,7 +237,8 @@ static void any_order_of_deletions_gives_the_newest(void **state) {
     }
 }
 
-/* What is in the table is, for each key, the newest row, and the last of those, however the rows come and are divided. */
+/* What is in the table is, for each key, the newest row, and the last of those, however the rows
+ * come and are divided. */
 static void any_order_gives_the_newest_rows(void **state) {
     SESSION;
     for (unsigned seed = 1; seed <= 5; seed++) {

@@ -1,6 +1,7 @@
 /*
- * A NATS server that does what a test says: it speaks the protocol on a loopback port, one client after another, on a thread of its own. Without
- * JetStream of its own: what is published to it goes to `publish` of the test.
+ * A NATS server that does what a test says: it speaks the protocol on a loopback port, one client
+ * after another, on a thread of its own. Without JetStream of its own: what is published to it goes
+ * to `publish` of the test.
  */
 #pragma once
 
@@ -32,6 +33,6 @@ bool script_was_cut(Script *script); /* `cut` of the present rules came to be */
 void script_hang_up(Script *script); /* ends the present connection */
 void script_stop(Script *script);    /* and frees it; NULL-safe */
 
-/* For `publish`, and for the test: a message to whoever subscribed to `inbox`. `headers`: lines with their ends, behind a status line as
- * "NATS/1.0 408 Timeout\r\n"; NULL: none. */
+/* For `publish`, and for the test: a message to whoever subscribed to `inbox`. `headers`: lines
+ * with their ends, behind a status line as "NATS/1.0 408 Timeout\r\n"; NULL: none. */
 void script_send(Script *script, const char *inbox, const char *subject, const char *reply, const char *headers, const char *body);

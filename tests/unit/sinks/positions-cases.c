@@ -162,7 +162,8 @@ static void decide(const Decision *decision, bool keyed, size_t index) {
     (void)snprintf(sql, sizeof sql, "SELECT rows, left_out FROM %s WHERE table_name = '%s'", ledger_table, table);
     (void)snprintf(wanted, sizeof wanted, "%" PRIu64 "|%" PRIu64, rows + other - decision->left_out, decision->left_out);
     assert_rows(sql, wanted);
-    /* The same file again, as after a COMMIT of which nobody knows: it says what became of it, whatever the positions are now. */
+    /* The same file again, as after a COMMIT of which nobody knows: it says what became of it,
+     * whatever the positions are now. */
     RunOutcome outcomes[10];
     for (size_t i = 0; i < bridge.run_count[0]; i++) {
         outcomes[i] = bridge.runs[0][i].outcome;
@@ -226,7 +227,8 @@ static void a_retried_file_among_new_ones(void **state) {
     assert_offsets("retried", 0, 0, 20);
 }
 
-/* What was imported before does not count for the positions: they may have been set back since, and the records are read again. */
+/* What was imported before does not count for the positions: they may have been set back since, and
+ * the records are read again. */
 static void a_retried_file_after_a_seek(void **state) {
     SESSION;
     BRIDGE("seek_retried", false, 3, 1);
@@ -413,7 +415,8 @@ static void claims(void **state) {
         assert_int_equal(first[i].next, 100 + i);
         assert_false(first[i].was_there);
     }
-    /* Later: what is there wins; a partition, a topic and a generation that are new begin at the earliest. */
+    /* Later: what is there wins; a partition, a topic and a generation that are new begin at the
+     * earliest. */
     PositionClaim later[] = {claim_of("a", 0, 0, 200), claim_of("a", 0, 1, 200), claim_of("a", 0, 2, 200),
                              claim_of("a", 1, 0, 200), claim_of("b", 0, 0, 200), claim_of("d", 0, 0, 200)};
     claim(session, target, later, 6);

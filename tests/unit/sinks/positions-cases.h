@@ -1,6 +1,7 @@
 /*
- * Positions at a destination: what the tests of all SQL drivers share. The program that includes this brings `driver`, sessions and assertions
- * (postgres-case.h, sqlite-case.h). cmocka must be included before it.
+ * Positions at a destination: what the tests of all SQL drivers share. The program that includes
+ * this brings `driver`, sessions and assertions (postgres-case.h, sqlite-case.h). cmocka must be
+ * included before it.
  */
 #pragma once
 
@@ -26,7 +27,8 @@ typedef struct BridgeCase {
     size_t run_count[4];
 } BridgeCase;
 
-/* `keyed`: (p, o) is the primary key. The positions are those of topic "t", generation 0, partitions 0 to `partitions` - 1, of group "g" in "c". */
+/* `keyed`: (p, o) is the primary key. The positions are those of topic "t", generation 0,
+ * partitions 0 to `partitions` - 1, of group "g" in "c". */
 void bridge_init(BridgeCase *bridge, const char *table, bool keyed, size_t files, size_t partitions);
 void bridge_deinit(BridgeCase *bridge);
 /* The next run of a file: a row for each offset, or none. */

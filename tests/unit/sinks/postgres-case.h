@@ -1,6 +1,6 @@
 /*
- * What the tests of the PostgreSQL driver share: the server, sessions of the driver, assertions on tables. cmocka must be included before it.
- * A failure ends the test.
+ * What the tests of the PostgreSQL driver share: the server, sessions of the driver, assertions on
+ * tables. cmocka must be included before it. A failure ends the test.
  */
 #pragma once
 
@@ -48,7 +48,8 @@ void import(SinkSession *session, SinkCase *box);
 /* Polls until the query gives the rows; false: not within half a minute. */
 bool waits_for(const char *sql, const char *wanted);
 
-/* Between one session and the server: the first COMMIT arrives, its answer does not, and the session is cut. */
+/* Between one session and the server: the first COMMIT arrives, its answer does not, and the
+ * session is cut. */
 typedef struct CommitRelay CommitRelay;
 CommitRelay *commit_relay_start(void);
 const char *commit_relay_uri(const CommitRelay *relay);

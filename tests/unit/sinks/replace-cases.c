@@ -186,7 +186,8 @@ static void a_later_run_wins(void **state) {
     replace_use_run(&bridge, 101);
     assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
     assert_count("raced__replace", "0");
-    /* The earlier one: its rows are left out, also by a job without rows, and it is told which run won. */
+    /* The earlier one: its rows are left out, also by a job without rows, and it is told which run
+     * won. */
     replace_use_run(&bridge, 100);
     bridge_next_files(&bridge);
     bridge_add(&bridge, 0, 0, 5, 9);
@@ -333,7 +334,8 @@ static void the_claim_makes_the_table(void **state) {
 
 /* ---- rows ---- */
 
-/* Of a case with one partition: a record with one row, at the offset, with key p and o as it is given; "d" in `deletes`, or NULL. */
+/* Of a case with one partition: a record with one row, at the offset, with key p and o as it is
+ * given; "d" in `deletes`, or NULL. */
 static void add_keyed(BridgeCase *bridge, int64_t offset, const char *p, const char *o, const char *v, const char *deletes) {
     bridge_add_empty(bridge, 0, 0, offset, offset + 1);
     bridge->runs[0][bridge->run_count[0] - 1].rows = 1;
@@ -371,7 +373,8 @@ static void rows_with_a_key(void **state) {
     }
 }
 
-/* What the table would refuse is refused when it comes, so that it does not stand in the way of the swap. */
+/* What the table would refuse is refused when it comes, so that it does not stand in the way of the
+ * swap. */
 static void rows_that_the_table_refuses(void **state) {
     SESSION;
     run_sql("CREATE TABLE picky (p bigint NOT NULL, o bigint, v text CHECK (v <> 'bad'), extra bigint DEFAULT 7)");
@@ -397,7 +400,8 @@ static void rows_that_the_table_refuses(void **state) {
     assert_rows("SELECT o, v, extra FROM picky ORDER BY o", "1|x|7\n2|x|7\n3|x|7\n4|once|7");
 }
 
-/* A trigger can refuse the swap: the table has its old rows, the run stays, and it goes well once the trigger is gone. */
+/* A trigger can refuse the swap: the table has its old rows, the run stays, and it goes well once
+ * the trigger is gone. */
 static void a_swap_that_the_table_refuses(void **state) {
     SESSION;
     make_table("guarded_rows", false, 0, 3);
@@ -611,7 +615,8 @@ static _Atomic(uint64_t) last_run;
 static _Atomic(bool) nodes_run;
 static atomic_uint replacements;
 
-/* One step of a node: SINK_RETRY when it is to do it again. Other sessions are in its way, so that is no failure. */
+/* One step of a node: SINK_RETRY when it is to do it again. Other sessions are in its way, so that
+ * is no failure. */
 static bool may_go_on(Node *node, const char *step, SinkResult result, const Error *error) {
     if (result == SINK_REFUSED) {
         node->error = *error;
@@ -620,7 +625,8 @@ static bool may_go_on(Node *node, const char *step, SinkResult result, const Err
     return result == SINK_DONE;
 }
 
-/* Reads a run from where it stands, in files of a few records, and swaps at its end. Rows of a run have its number. */
+/* Reads a run from where it stands, in files of a few records, and swaps at its end. Rows of a run
+ * have its number. */
 static void read_run(Node *node, SinkSession *session, BridgeCase *bridge, uint64_t run) {
     char text[24];
     PositionClaim claims[8];

@@ -1,6 +1,6 @@
 /*
- * Tables that are replaced by runs: what the tests of all SQL drivers share. The program brings what positions-cases.h asks for. cmocka must be
- * included before it.
+ * Tables that are replaced by runs: what the tests of all SQL drivers share. The program brings
+ * what positions-cases.h asks for. cmocka must be included before it.
  */
 #pragma once
 
@@ -27,7 +27,8 @@ void replace_use_run(BridgeCase *bridge, uint64_t run);
     Error error = {0};                                                                                                                     \
     (void)error
 
-/* A claim of all partitions of the case, at offset 0. Its state; `ret_claims`: NULL, or one for each partition. */
+/* A claim of all partitions of the case, at offset 0. Its state; `ret_claims`: NULL, or one for
+ * each partition. */
 SinkResult replace_try_claim(SinkSession *session, BridgeCase *bridge, PositionClaim *ret_claims, RunState *ret_state, uint64_t *ret_later,
                              Error *error);
 /* It must go well; the state. */

@@ -1,6 +1,6 @@
 /*
- * What the tests of the SQLite driver share: a folder for each test, sessions of the driver, assertions on tables. cmocka must be included before it.
- * A failure ends the test.
+ * What the tests of the SQLite driver share: a folder for each test, sessions of the driver,
+ * assertions on tables. cmocka must be included before it. A failure ends the test.
  */
 #pragma once
 

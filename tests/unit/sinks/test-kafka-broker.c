@@ -1,4 +1,5 @@
-/* The Kafka client on a real broker, which tests/system/test_kafka_connections.py starts: what librdkafka's mock cluster cannot do. */
+/* The Kafka client on a real broker, which tests/system/test_kafka_connections.py starts: what
+ * librdkafka's mock cluster cannot do. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,7 +79,8 @@ static void succeed(rd_kafka_error_t *error) {
     if (error) fail_msg("%s", rd_kafka_error_string(error));
 }
 
-/* Three transactions of ten records, the second one aborted; each ends with a record of the broker's own: 33 offsets. */
+/* Three transactions of ten records, the second one aborted; each ends with a record of the
+ * broker's own: 33 offsets. */
 static void aborted_transactions_are_gaps(void **state) {
     rd_kafka_t *producer = open_producer(true);
     succeed(rd_kafka_init_transactions(producer, 60000));
@@ -126,7 +128,8 @@ static void times_are_found(void **state) {
     assert_true(kafka_consumer_close(consumer, DEADLINE));
 }
 
-/* The caller stops after each full queue, as a bridge whose destination is slow, and then goes on: is more there at once? */
+/* The caller stops after each full queue, as a bridge whose destination is slow, and then goes on:
+ * is more there at once? */
 static void a_full_queue_is_filled_again_at_once(void **state) {
     enum { COUNT = 100000, SIZE = 1000, BURST = 9000 };
     rd_kafka_t *producer = open_producer(false);

@@ -1,4 +1,5 @@
-/* The Kafka client on librdkafka's mock cluster: brokers inside this process that can be told to fail. */
+/* The Kafka client on librdkafka's mock cluster: brokers inside this process that can be told to
+ * fail. */
 /* clang-format off */
 #include <errno.h>
 #include <setjmp.h>
@@ -85,7 +86,7 @@ static void expect_end(KafkaConsumer *consumer, size_t index, int64_t offset) {
     assert_int_equal(kafka_consumer_position(consumer, index), offset);
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 static void records_come_whole(void **state) {
     MockCluster cluster;
@@ -201,7 +202,8 @@ static void a_pause_keeps_the_place(void **state) {
     while (event.index != 0);
     assert_int_equal(event.kind, KAFKA_RECORD);
     assert_int_equal(event.offset, 1);
-    /* Paused before anything came: it begins where it was assigned, though the library has thrown away what it had fetched. */
+    /* Paused before anything came: it begins where it was assigned, though the library has thrown
+     * away what it had fetched. */
     close_in_time(consumer);
     consumer = open_assigned(&cluster, "t", 2, 2);
     kafka_consumer_pause(consumer, 0);
@@ -295,7 +297,7 @@ static void a_small_queue_loses_nothing(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* ---- groups -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 typedef struct Member {
     KafkaConsumer *consumer;
@@ -357,7 +359,8 @@ static void two_members_share(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* Who asks the brokers for something else does not hear of a revoke: the partitions may still be spoken of. */
+/* Who asks the brokers for something else does not hear of a revoke: the partitions may still be
+ * spoken of. */
 static void a_revoke_while_brokers_are_asked(void **state) {
     MockCluster cluster;
     mock_cluster_start(&cluster, 1);
@@ -414,7 +417,8 @@ static void a_stale_assignment_is_refused(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* Stopped longer than its session lasts, as by SIGSTOP, while the broker goes away: trouble and the revoke wait together. */
+/* Stopped longer than its session lasts, as by SIGSTOP, while the broker goes away: trouble and the
+ * revoke wait together. */
 static void a_lost_assignment_is_known_before_the_trouble(void **state) {
     MockCluster cluster;
     mock_cluster_start(&cluster, 1);
@@ -471,7 +475,7 @@ static void polls_are_bounded(void **state) {
     (void)state;
 }
 
-/* ---- trouble ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- trouble --------------------------------------------------------------------------------- */
 
 static void errors_are_told_apart(void **state) {
     MockCluster cluster;
@@ -582,7 +586,7 @@ static void a_new_leader_is_read_on(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* ---- what is there ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 static void topics_are_listed(void **state) {
     MockCluster cluster;
@@ -652,7 +656,7 @@ static void offsets_are_found(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* ---- the test of a connection -------------------------------------------------------------------------------------------------------- */
+/* ---- the test of a connection ---------------------------------------------------------------- */
 
 /* Takes connections and never says a word: a broker that hangs. */
 static int listen_silently(char place[static 32]) {
@@ -728,7 +732,7 @@ static void nobody_there_is_said_at_once(void **state) {
     kafka_connection_free(&connection);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void a_broker_that_hangs_holds_up_no_close(void **state) {
     MockCluster cluster;

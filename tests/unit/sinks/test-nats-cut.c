@@ -1,4 +1,5 @@
-/* Connections that end at each byte of what a server sends: a consumer without a durable gives every message once, in order. */
+/* Connections that end at each byte of what a server sends: a consumer without a durable gives
+ * every message once, in order. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,8 @@ static void serve(void *context, Script *script, const char *subject, const char
     }
 }
 
-/* Everything that the server sends behind the login, with the first connection cut behind `cut` bytes. */
+/* Everything that the server sends behind the login, with the first connection cut behind `cut`
+ * bytes. */
 static void read_all(Script *script, Stream *stream, size_t cut) {
     ScriptRules rules = {.cut = cut, .publish = serve, .context = stream};
     script_change(script, &rules);

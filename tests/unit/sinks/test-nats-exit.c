@@ -1,6 +1,7 @@
 /*
- * The end of a process that used libnats with TLS and has ended it: OpenSSL's memory is freed once. Sanitizers see what happens behind main,
- * and the exit code is theirs. OpenSSL is used before libnats, as in the gateway.
+ * The end of a process that used libnats with TLS and has ended it: OpenSSL's memory is freed once.
+ * Sanitizers see what happens behind main, and the exit code is theirs. OpenSSL is used before
+ * libnats, as in the gateway.
  */
 #include <openssl/ssl.h>
 

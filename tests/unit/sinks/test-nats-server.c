@@ -81,7 +81,8 @@ static void a_durable_consumer_goes_on_where_it_was(void **state) {
     nats_consumer_close(consumer);
     case_close(client);
 
-    /* What was delivered and not acked comes again; another batch and wait are taken over, where it starts is not. */
+    /* What was delivered and not acked comes again; another batch and wait are taken over, where it
+     * starts is not. */
     client = case_connected(server->port);
     options.batch = 2000;
     options.ack_wait = USEC_SECOND;

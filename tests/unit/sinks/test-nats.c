@@ -341,7 +341,8 @@ static void a_consumer_that_is_gone(void **state) {
     case_close(client);
 }
 
-/* The server that the consumer lived on is gone: nobody answers for it, and another server of the cluster makes a new one. */
+/* The server that the consumer lived on is gone: nobody answers for it, and another server of the
+ * cluster makes a new one. */
 typedef struct Cluster {
     Plan plan;
     const char *loss;    /* what a pull from a dead consumer meets; NULL: nothing */

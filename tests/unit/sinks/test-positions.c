@@ -82,7 +82,8 @@ static void test_nothing_is_imported_over_a_hole(void **state) {
     assert_int_equal(the.positions[0].next, 10);
 }
 
-/* Who reads again from the position appends behind what did not follow: were it returned with that, nobody would ever get further. */
+/* Who reads again from the position appends behind what did not follow: were it returned with that,
+ * nobody would ever get further. */
 static void test_what_was_read_again_is_taken_behind_what_does_not_follow(void **state) {
     Case the;
     begin(&the, 10, 0);

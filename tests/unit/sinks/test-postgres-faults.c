@@ -95,7 +95,8 @@ static void server_down(void **state) {
     assert_rows("SELECT count(*) FROM down", "10");
 }
 
-/* The session dies in silence, by the server's word, or with the server: found out before, or with the first statement. */
+/* The session dies in silence, by the server's word, or with the server: found out before, or with
+ * the first statement. */
 static void sessions_that_died_while_idle(void **state) {
     for (int way = 0; way < 3; way++) {
         for (int call = 0; call < 3; call++) {
@@ -126,7 +127,8 @@ static void sessions_that_died_while_idle(void **state) {
     assert_int_not_equal(error.code, -ESTALE);
 }
 
-/* What the server says unasked, as a notice or a changed parameter, is no reason to leave a session. */
+/* What the server says unasked, as a notice or a changed parameter, is no reason to leave a
+ * session. */
 static void a_session_that_was_spoken_to(void **state) {
     SESSION;
     CASE("spoken_to", "n:integer", 1);
@@ -146,8 +148,9 @@ static void a_session_that_was_spoken_to(void **state) {
 /* ---- a server whose operating system cannot tell that a client is gone ---- */
 
 /*
- * Between the driver and the server: what arrives at `listener` goes on to the server, and each value of client_connection_check_interval is
- * made an invalid one of the same length. So the real server refuses it with the code that it has for this where the system lacks it.
+ * Between the driver and the server: what arrives at `listener` goes on to the server, and each
+ * value of client_connection_check_interval is made an invalid one of the same length. So the real
+ * server refuses it with the code that it has for this where the system lacks it.
  */
 typedef struct Relay {
     int listener, port;
@@ -352,7 +355,8 @@ static void concurrent_creators(void **state) {
     }
 }
 
-/* The same file from two sessions at once (an old one that is not dead yet): the rows are there once. */
+/* The same file from two sessions at once (an old one that is not dead yet): the rows are there
+ * once. */
 static SinkCase twins[2];
 
 static void *import_in_thread(void *context) {

@@ -1,4 +1,5 @@
-/* The PostgreSQL driver behind PgBouncer with pool_mode=transaction: all clients take turns on one server connection. */
+/* The PostgreSQL driver behind PgBouncer with pool_mode=transaction: all clients take turns on one
+ * server connection. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,8 @@ static void assert_other_client(const char *sql, const char *wanted) {
     free(cell);
 }
 
-/* Not those that PgBouncer itself carries from a client to its server connections (DateStyle, TimeZone and a few others). */
+/* Not those that PgBouncer itself carries from a client to its server connections (DateStyle,
+ * TimeZone and a few others). */
 static const char all_settings[] =
     "SELECT concat_ws(' ', current_setting('synchronous_commit'), current_setting('statement_timeout'), current_setting('lock_timeout'),"
     " current_setting('idle_in_transaction_session_timeout'), current_setting('client_connection_check_interval'),"
@@ -89,7 +91,8 @@ static void leaves_nothing_behind(void **state) {
     free(as_other_client("RESET ALL"));
 }
 
-/* Positions: a claim, imports of runs with a plain and a keyed table, and what is done without rows; nothing of it is left for the next client. */
+/* Positions: a claim, imports of runs with a plain and a keyed table, and what is done without
+ * rows; nothing of it is left for the next client. */
 static void positions_through_the_pooler(void **state) {
     free(as_other_client("RESET ALL"));
     for (int keyed = 0; keyed < 2; keyed++) {
@@ -150,7 +153,8 @@ static void takes_turns_with_others(void **state) {
     assert_rows("SELECT count(*) FROM turns", "49");
 }
 
-/* The pooler lives on, and its server connection is dead: at most the kept session is given up, and the next one works. */
+/* The pooler lives on, and its server connection is dead: at most the kept session is given up, and
+ * the next one works. */
 static void the_server_restarts_behind_the_pooler(void **state) {
     _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
     CASE("restarted", "n:integer", 1);

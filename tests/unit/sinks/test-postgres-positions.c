@@ -209,7 +209,8 @@ static void *import_in_thread(void *context) {
     return NULL;
 }
 
-/* One session has set the position and not committed; the other one waits for it, and starts over. */
+/* One session has set the position and not committed; the other one waits for it, and starts
+ * over. */
 static void between_the_position_and_the_commit(void **state) {
     static Import imports[2];
     for (int fate = 0; fate < 2; fate++) {
@@ -293,7 +294,8 @@ typedef struct Reader {
     unsigned returned, overtaken;
 } Reader;
 
-/* Reads all partitions from where they stand, in runs of any size, and goes back when it is told to; now and then its session is killed. */
+/* Reads all partitions from where they stand, in runs of any size, and goes back when it is told
+ * to; now and then its session is killed. */
 static void *read_all(void *context) {
     Reader *reader = context;
     SinkSession *session = open_session();
@@ -393,7 +395,8 @@ static void *claim_in_thread(void *context) {
     return NULL;
 }
 
-/* Two nodes that start for the first time with `latest` see different ends; both begin where the first one says. */
+/* Two nodes that start for the first time with `latest` see different ends; both begin where the
+ * first one says. */
 static void nodes_that_claim_at_once(void **state) {
     for (int turn = 0; turn < 4; turn++) {
         static Claimant claimants[CLAIMANTS];
@@ -414,7 +417,8 @@ static void nodes_that_claim_at_once(void **state) {
     }
 }
 
-/* Two sessions with the same keys, each in another order of rows, within their transactions at the same time. */
+/* Two sessions with the same keys, each in another order of rows, within their transactions at the
+ * same time. */
 static void equal_keys_do_not_deadlock(void **state) {
     for (int strategy = 0; strategy < 2; strategy++) {
         for (int turn = 0; turn < 5; turn++) {
@@ -427,7 +431,8 @@ static void equal_keys_do_not_deadlock(void **state) {
                 bridge_claim(session, &bridge, 0);
             }
             for (size_t i = 0; i < 2; i++) {
-                /* Each has a partition of its own, so that only the keys of rows are in the way of the other. */
+                /* Each has a partition of its own, so that only the keys of rows are in the way of
+                 * the other. */
                 bridge_init(&imports[i].bridge, table, true, 1, 2);
                 if (strategy == 1) imports[i].bridge.box.target.table.strategy = STRATEGY_APPEND;
                 imports[i].bridge.box.job.bad_rows_max = 100000;
@@ -524,7 +529,8 @@ static void rights(void **state) {
     run_sql("DROP SCHEMA sluice CASCADE; DROP OWNED BY bridge; DROP ROLE bridge");
 }
 
-/* A session that pauses within such a transaction is ended by the server; one that imports files without runs has more time. */
+/* A session that pauses within such a transaction is ended by the server; one that imports files
+ * without runs has more time. */
 static void the_pause_that_the_server_allows(void **state) {
     SESSION;
     run_sql(
@@ -540,7 +546,8 @@ static void the_pause_that_the_server_allows(void **state) {
                 "shop/orders|11111111-1111-1111-1111-111111111111|NULL");
 }
 
-/* Somebody has the ledger open for long: the column waits in short turns, so that others are not held up behind it. */
+/* Somebody has the ledger open for long: the column waits in short turns, so that others are not
+ * held up behind it. */
 static void a_ledger_that_is_in_use(void **state) {
     {
         SESSION;

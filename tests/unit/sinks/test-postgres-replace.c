@@ -340,7 +340,8 @@ static void an_import_that_has_begun(void **state) {
     }
 }
 
-/* A swap in the middle of its rows: an import of its run, a claim of the run and one of a later run wait for it; people read the old rows. */
+/* A swap in the middle of its rows: an import of its run, a claim of the run and one of a later run
+ * wait for it; people read the old rows. */
 static void a_swap_that_has_begun(void **state) {
     SESSION;
     static Actor actors[3];
@@ -416,7 +417,8 @@ static void a_swap_whose_answer_is_lost(void **state) {
     assert_int_equal(replace_swap(session, &bridge, 10), SWAP_DONE_BEFORE);
 }
 
-/* The server dies in the middle of a swap, as after a power cut: the table has its old rows, and what was collected is still there. */
+/* The server dies in the middle of a swap, as after a power cut: the table has its old rows, and
+ * what was collected is still there. */
 static void a_server_that_dies(void **state) {
     run_sql("CREATE TABLE mortal (p bigint, o bigint, v text); INSERT INTO mortal VALUES (0, 0, 'old');"
             "CREATE FUNCTION mortal_hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';"

@@ -1,4 +1,5 @@
-/* PostgreSQL: which failures belong to a row and which to its table; rows that the table takes and does not store. */
+/* PostgreSQL: which failures belong to a row and which to its table; rows that the table takes and
+ * does not store. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,7 +40,8 @@ static void __attribute__((format(printf, 2, 3))) assert_is(const char *wanted, 
     free(text);
 }
 
-/* A table t_WAY with a trigger before the insert of each row that runs `body` before it returns NEW. */
+/* A table t_WAY with a trigger before the insert of each row that runs `body` before it returns
+ * NEW. */
 static void make_table(const char *name, int way, const char *body) {
     sql("DROP TABLE IF EXISTS %s CASCADE; CREATE TABLE %s (n bigint %s, v text);"
         "CREATE OR REPLACE FUNCTION %s_before() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN %s RETURN NEW; END $$;"
@@ -143,7 +145,8 @@ static void the_statement_without_rows(void **state) {
     }
 }
 
-/* All rows fail in a way that may be the table's fault: it is. No row is refused, also when there are many. */
+/* All rows fail in a way that may be the table's fault: it is. No row is refused, also when there
+ * are many. */
 static void a_broken_trigger(void **state) {
     SESSION;
     for (int way = 0; way < WAYS; way++) {
@@ -194,7 +197,8 @@ static void a_changed_table(void **state) {
     }
 }
 
-/* NOT NULL with a default, which a trigger takes away: in the table itself and in a partition of it. */
+/* NOT NULL with a default, which a trigger takes away: in the table itself and in a partition of
+ * it. */
 static void null_in_a_column_that_the_sink_does_not_have(void **state) {
     SESSION;
     for (int partitioned = 0; partitioned < 2; partitioned++) {
@@ -271,7 +275,8 @@ static void swallowed_or_duplicate(void **state) {
     assert_int_equal(box.job.swallowed_rows, 1);
     assert_rows("SELECT string_agg(n || v, ' ' ORDER BY n) FROM mixture", "1a 2old 4a");
 
-    /* The key comes again behind a swallowed row, which then is no duplicate; and a trigger changes a key. */
+    /* The key comes again behind a swallowed row, which then is no duplicate; and a trigger changes
+     * a key. */
     sql("TRUNCATE mixture; CREATE OR REPLACE FUNCTION mixture_before() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " IF NEW.v = 'eat' THEN RETURN NULL; END IF; IF NEW.n = 7 THEN NEW.n = 70; END IF; RETURN NEW; END $$");
     sink_case_next_file(&box, 0);
@@ -286,7 +291,8 @@ static void swallowed_or_duplicate(void **state) {
     assert_rows("SELECT string_agg(n || v, ' ' ORDER BY n) FROM mixture", "5kept 70moved");
 }
 
-/* A merge fires the trigger of an update as well, and keys that are there are not counted where all columns are the key. */
+/* A merge fires the trigger of an update as well, and keys that are there are not counted where all
+ * columns are the key. */
 static void swallowed_by_a_merge(void **state) {
     SESSION;
     make_table("updated", 1, "");
@@ -341,7 +347,8 @@ static void all_rows_of_a_file_are_swallowed(void **state) {
     }
 }
 
-/* A filter: more rows than are worth a search are counted, the others are stored, and the limit on bad rows holds for bad rows. */
+/* A filter: more rows than are worth a search are counted, the others are stored, and the limit on
+ * bad rows holds for bad rows. */
 static void many_swallowed_rows_are_counted(void **state) {
     SESSION;
     for (int way = 0; way < WAYS; way++) {

@@ -1,4 +1,5 @@
-/* The PostgreSQL driver with statements that take long: what counts as work, and where an import ends. */
+/* The PostgreSQL driver with statements that take long: what counts as work, and where an import
+ * ends. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +43,8 @@ static SinkSession *open_worker(void) {
     return session;
 }
 
-/* A role without any right but those that an import needs, and with one session or without a limit of them. */
+/* A role without any right but those that an import needs, and with one session or without a limit
+ * of them. */
 static void make_worker(const char *limit) {
     char sql[400];
     (void)snprintf(sql, sizeof sql,
@@ -59,8 +61,8 @@ static void make_ledger(void) {
     prepare(session, &box);
 }
 
-/* No row gets further for longer than the patience, and the server works: in COPY, in the merge, and where it has no session left for a second
- * look. */
+/* No row gets further for longer than the patience, and the server works: in COPY, in the merge,
+ * and where it has no session left for a second look. */
 static void a_slow_statement_is_work(void **state) {
     static const char *const columns[] = {"n:integer", "n:integer:key", "n:integer"};
     static const char *const names[] = {"slow_plain", "slow_keyed", "slow_alone"};
@@ -82,7 +84,8 @@ static void a_slow_statement_is_work(void **state) {
     make_worker("-1");
 }
 
-/* All connections of the server are used up: the second session is refused with 53300, and the server works on. */
+/* All connections of the server are used up: the second session is refused with 53300, and the
+ * server works on. */
 static void a_full_server_is_at_work(void **state) {
     make_ledger();
     make_worker("-1");
@@ -109,7 +112,8 @@ static void a_full_server_is_at_work(void **state) {
     assert_rows("SELECT count(*) FROM crowded", "20");
 }
 
-/* The second session is refused for a reason that says nothing about the first one: no sign of work, and the connection's fault. */
+/* The second session is refused for a reason that says nothing about the first one: no sign of
+ * work, and the connection's fault. */
 static void other_refusals_are_no_work(void **state) {
     static const char *const names[] = {"forbidden", "stopping"};
     static const char *const words[] = {"not permitted to log in", "shutting down"};
@@ -214,7 +218,8 @@ static void a_server_that_stops_in_a_slow_statement(void **state) {
     test_postgres_sql(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'worker'");
 }
 
-/* A server that sends notices all the time, whatever the session asked for. `last`: for how many seconds it is silent at the end. */
+/* A server that sends notices all the time, whatever the session asked for. `last`: for how many
+ * seconds it is silent at the end. */
 static void make_talkative_table(const char *name, const char *key, const char *last) {
     char sql[800];
     (void)snprintf(sql, sizeof sql,

@@ -1,4 +1,5 @@
-/* The PostgreSQL driver against a real server. What goes wrong with the server is in test-postgres-faults.c. */
+/* The PostgreSQL driver against a real server. What goes wrong with the server is in
+ * test-postgres-faults.c. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -141,7 +142,8 @@ static void imports_once(void **state) {
     assert_rows("SELECT instance, sink, table_name, first_row, rows, bytes, checksum FROM sluice.files WHERE table_name = 'once.t'",
                 "11111111-1111-1111-1111-111111111111|shop/orders|once.t|1|2|7|fedcba9876543210");
 
-    /* One of its three rows was damaged after an import of which nobody heard. Fewer rows, and more than there can be, are a conflict. */
+    /* One of its three rows was damaged after an import of which nobody heard. Fewer rows, and more
+     * than there can be, are a conflict. */
     test_postgres_sql(server, "UPDATE sluice.files SET rows = 3 WHERE table_name = 'once.t'");
     ImportJob *job = sink_case_job(&box);
     job->files[0].damaged_rows = 1;
@@ -446,7 +448,7 @@ static void a_hole_in_the_numbers(void **state) {
     assert_int_equal(box.rejects[1].row, 31 + 5000);
 }
 
-/* ---- tests of a connection ------------------------------------------------------------------------------------------------------------ */
+/* ---- tests of a connection ------------------------------------------------------------------- */
 
 static SinkFault test_at(const char *uri, const char *password_file, const char *const *tables, size_t table_count, SinkTest *test,
                          Error *error) {

@@ -1,4 +1,5 @@
-/* What the SQLSTATEs of PostgreSQL mean: for the import, for its rows, and for a second session that is refused. */
+/* What the SQLSTATEs of PostgreSQL mean: for the import, for its rows, and for a second session
+ * that is refused. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,7 +49,8 @@ static void each_class_has_its_blame(void **state) {
     assert_int_equal(postgres_blame_of("40501", "ExecWithCheckOptions"), POSTGRES_BLAME_TABLE);
 }
 
-/* Rollbacks, resources, states of objects, an operator, the system: with whatever behind the class, and no other class does the same. */
+/* Rollbacks, resources, states of objects, an operator, the system: with whatever behind the class,
+ * and no other class does the same. */
 static void five_classes_are_never_a_row(void **state) {
     size_t found = 0;
     for (size_t a = 0; digits[a]; a++) {

@@ -114,7 +114,8 @@ static void swallowed_rows_are_named_or_counted(void **state) {
     sink_case_deinit(&box);
 }
 
-/* A table that filters rows, and refuses some: what it filters leaves the refused ones the whole limit, in whatever order they come. */
+/* A table that filters rows, and refuses some: what it filters leaves the refused ones the whole
+ * limit, in whatever order they come. */
 static void swallowed_rows_do_not_count_as_refused(void **state) {
     SinkCase box;
     sink_case_init(&box, "t", "a:text", 1);

@@ -13,7 +13,8 @@
 #define FIRST 1000
 #define ROWS 3000
 
-/* Finds all bad rows of a file as a loader does. `hint`: 0: none, 1: the bad row, 2: a wrong one. Answers how many ranges were tried. */
+/* Finds all bad rows of a file as a loader does. `hint`: 0: none, 1: the bad row, 2: a wrong one.
+ * Answers how many ranges were tried. */
 static unsigned find_all(const bool *bad, int hint) {
     RowSearch search = row_search_start(FIRST);
     unsigned tries = 0;

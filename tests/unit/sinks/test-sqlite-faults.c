@@ -1,6 +1,7 @@
 /*
- * The SQLite driver on a disk that fails: each write and each sync of an import in turn. What a crash would leave is looked at in a copy of database
- * and write-ahead log without the shared memory, which the next process would make from them.
+ * The SQLite driver on a disk that fails: each write and each sync of an import in turn. What a
+ * crash would leave is looked at in a copy of database and write-ahead log without the shared
+ * memory, which the next process would make from them.
  */
 /* clang-format off */
 #include <setjmp.h>
@@ -230,8 +231,9 @@ static void add_rows(SinkCase *box) {
 }
 
 /*
- * A COMMIT whose sync fails has written all of its frames: this process does not see them, and the next one would. A later try that finds the id
- * absent proves it only when the frames are gone: else the parts that the file is divided into would be rows that come twice.
+ * A COMMIT whose sync fails has written all of its frames: this process does not see them, and the
+ * next one would. A later try that finds the id absent proves it only when the frames are gone:
+ * else the parts that the file is divided into would be rows that come twice.
  */
 static void absence_is_proven_for_good(void **state) {
     SESSION;

@@ -16,7 +16,8 @@ void run_sql(const char *text) {
     sql(text);
 }
 
-/* A table is one in any case of letters; a row that rolls the transaction back makes the import begin again with the same positions. */
+/* A table is one in any case of letters; a row that rolls the transaction back makes the import
+ * begin again with the same positions. */
 static void the_import_begins_again_after_a_rollback(void **state) {
     sql("CREATE TABLE rolled (p INTEGER, o INTEGER, v TEXT) STRICT;"
         "CREATE TRIGGER t BEFORE INSERT ON rolled WHEN NEW.v = 'bad' BEGIN SELECT RAISE(ROLLBACK, 'no'); END");

@@ -124,7 +124,8 @@ static void imports_once(void **state) {
     assert_non_null(strstr(error.text, "ledgerConflict"));
     assert_non_null(strstr(error.text, "checksum fedcba9876543210 instead of 0000000000000001"));
 
-    /* One of its three rows was damaged after an import of which nobody heard. Fewer rows, and more than there can be, are a conflict. */
+    /* One of its three rows was damaged after an import of which nobody heard. Fewer rows, and more
+     * than there can be, are a conflict. */
     sql("UPDATE _sluice_files SET rows = 3");
     error = (Error){0};
     job = sink_case_job(&box);
@@ -238,7 +239,8 @@ static void add_numbers(TextRows *rows, int count) {
     }
 }
 
-/* Each RAISE before and after the insert, for 3 of 2,000 rows: they cost only themselves, and leave nothing behind. */
+/* Each RAISE before and after the insert, for 3 of 2,000 rows: they cost only themselves, and leave
+ * nothing behind. */
 static void raises(void **state) {
     static const char *const actions[] = {"ABORT, 'not this'", "FAIL, 'not this'", "ROLLBACK, 'not this'", "IGNORE"};
     for (size_t action = 0; action < 4; action++) {
@@ -275,7 +277,8 @@ static void raises(void **state) {
     }
 }
 
-/* A constraint with ON CONFLICT FAIL ends the statement and leaves what it did so far, wherever it stands: the refused row takes all of it out. */
+/* A constraint with ON CONFLICT FAIL ends the statement and leaves what it did so far, wherever it
+ * stands: the refused row takes all of it out. */
 static void constraints_that_fail_half_way(void **state) {
     static const struct {
         const char *tables;
@@ -318,8 +321,9 @@ static void constraints_that_fail_half_way(void **state) {
 }
 
 /*
- * Everything that can happen to a row, in every order, around the ends of batches: stored, refused half-way, refused by its type, not stored. A batch
- * that is undone takes nothing with it, and counts nothing twice.
+ * Everything that can happen to a row, in every order, around the ends of batches: stored, refused
+ * half-way, refused by its type, not stored. A batch that is undone takes nothing with it, and
+ * counts nothing twice.
  */
 static void rows_of_a_batch_do_not_mix(void **state) {
     SESSION;
@@ -515,7 +519,8 @@ static void every_type(void **state) {
     }
 }
 
-/* SQLite's own reading and writing of numbers is not exact to the last bit; the stored double must be. */
+/* SQLite's own reading and writing of numbers is not exact to the last bit; the stored double must
+ * be. */
 static void doubles_are_exact(void **state) {
     static const char *const numbers[] = {"1.7976931348623157e308", "5e-324", "0.1", "123456789.12345679", "9007199254740993"};
     SESSION;

@@ -1,4 +1,5 @@
-/* What the tests of storage share: a folder of their own, an environment in it, transactions that must succeed. Include it first. */
+/* What the tests of storage share: a folder of their own, an environment in it, transactions that
+ * must succeed. Include it first. */
 #pragma once
 
 #include <errno.h>

@@ -82,7 +82,7 @@ static void test_round_trip(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static const OffsetRun runs_of_2[] = {{.sink = 2, .partition = 1, .first = 0, .next = 3},
                                       {.sink = 2, .partition = 1, .first = 3, .next = 5, .rows = 1},
@@ -323,7 +323,8 @@ static void test_commit_numbers_only_grow(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* Every bit of header and directory is noticed by commit_log_read, every bit of the rows by group_rows_intact. */
+/* Every bit of header and directory is noticed by commit_log_read, every bit of the rows by
+ * group_rows_intact. */
 static void test_flipped_bits_are_noticed(void **state) {
     Fixture fixture;
     char key[8];

@@ -201,7 +201,8 @@ static void test_format_numbers(void **state) {
     assert_true(uuid_equal(&instance, &same));
     copy_format(folder, again);
     assert_string_equal(again, format);
-    /* Of each format before, by the very same program: the number goes up before anything else is written. */
+    /* Of each format before, by the very same program: the number goes up before anything else is
+     * written. */
     for (int number = 1; number < DATA_FORMAT; number++) {
         (void)strcpy(older, format);
         older[strlen("{\"format\":")] = (char)('0' + number);
@@ -335,7 +336,8 @@ static void test_a_damaged_instance_is_written_anew(void **state) {
     fixture_remove_folder(folder);
 }
 
-/* No id is made up: what the staged files say decides, and where they say nothing the refusal names a command that helps. */
+/* No id is made up: what the staged files say decides, and where they say nothing the refusal names
+ * a command that helps. */
 static void test_a_damaged_instance_beside_staged_files_of_others(void **state) {
     char folder[256], path[512], command[1200];
     fixture_make_folder(folder);

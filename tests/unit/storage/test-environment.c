@@ -77,7 +77,8 @@ static void test_readers_of_many_threads(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* A map that is smaller than what is used: there is room to delete, and to write what has to be written for that. */
+/* A map that is smaller than what is used: there is room to delete, and to write what has to be
+ * written for that. */
 static void test_the_map_holds_what_is_used_and_a_reserve(void **state) {
     static char block[64 << 10];
     Fixture fixture;
@@ -189,7 +190,8 @@ static void test_failed_commit_breaks_it(void **state) {
     check_failed_commit("storage.after-commit=error", 0);
 }
 
-/* Pages that the kernel refuses to take, in the middle of a commit: what was committed before stands. */
+/* Pages that the kernel refuses to take, in the middle of a commit: what was committed before
+ * stands. */
 static void test_failed_write_breaks_it(void **state) {
     Fixture fixture;
     Span value;
@@ -264,7 +266,8 @@ static void test_map_size_is_kept_when_not_given(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* Blocks are there before they are needed, as far as the map goes, and the file is as long as it was. */
+/* Blocks are there before they are needed, as far as the map goes, and the file is as long as it
+ * was. */
 static void test_blocks_are_reserved(void **state) {
     char folder[] = "/tmp/reserve-XXXXXX", path[64], command[80];
     struct stat before, after;
@@ -412,7 +415,8 @@ static void abort_then_write(Fixture *fixture) {
     (void)db_put(txn, DB_CATALOG, SPAN("key"), SPAN("value"), NULL);
 }
 
-/* Each is a bug of the program, which ends at once instead of writing something of which nobody knows what it is. */
+/* Each is a bug of the program, which ends at once instead of writing something of which nobody
+ * knows what it is. */
 static void test_who_writes_has_the_write_transaction(void **state) {
     static void (*const wrong[])(Fixture * fixture) = {write_on_another_thread, write_in_a_reader, begin_twice, abort_then_write};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

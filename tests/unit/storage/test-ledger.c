@@ -76,7 +76,8 @@ static void assert_counts(Txn *txn, size_t files, size_t slices, size_t packs) {
     assert_int_equal(seen_packs, packs);
 }
 
-/* open, slices, damage, closed, failed, imported, forgotten; with a close and open of the environment after each step. */
+/* open, slices, damage, closed, failed, imported, forgotten; with a close and open of the
+ * environment after each step. */
 static void test_life_of_a_file(void **state) {
     Fixture fixture;
     uint64_t end;
@@ -178,7 +179,8 @@ static void test_life_of_a_file(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* Everything that does not fit what is stored is refused, and nothing changes: the ledger verifies after each. */
+/* Everything that does not fit what is stored is refused, and nothing changes: the ledger verifies
+ * after each. */
 static void test_violations_are_refused(void **state) {
     Fixture fixture;
     fixture_init(&fixture, 4 << 20);
@@ -432,7 +434,8 @@ static void test_map_full(void **state) {
             txn_abort(txn);
             break;
         }
-        /* The free list of a commit needs pages, too: nothing was written then, and the environment goes on. */
+        /* The free list of a commit needs pages, too: nothing was written then, and the environment
+         * goes on. */
         result = txn_commit(txn, NULL);
         if (result < 0) {
             assert_int_equal(result, -ENOSPC);
@@ -552,7 +555,8 @@ static void step_damage(Model *model, Txn *txn, Random *random) {
     *end += rows;
 }
 
-/* Up to three ranges of rows at random: they are left out when all of them are staged, and nothing is when not. */
+/* Up to three ranges of rows at random: they are left out when all of them are staged, and nothing
+ * is when not. */
 static void step_leave_out(Model *model, Txn *txn, Random *random) {
     if (model->file_count == 0) return;
     FileRecord *file = &model->files[random_below(random, model->file_count)];

@@ -136,7 +136,7 @@ static void test_round_trip(void **state) {
     files_free(files);
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static void take_partition(Partitions *partitions, uint32_t number, const char *topic, const char *topic_id) {
     Partition literal = {.number = number,
@@ -418,8 +418,8 @@ static void test_every_flipped_bit_is_noticed(void **state) {
         }
         assert_ok(memory_files_flip(files, path, bit, error));
     }
-    /* A few bits of a zstd frame's header do not matter to a decoder (an unused one, the size of its window): the rows were read right and had the
-     * right checksum. */
+    /* A few bits of a zstd frame's header do not matter to a decoder (an unused one, the size of
+     * its window): the rows were read right and had the right checksum. */
     assert_in_range(harmless, 0, 2 * 8);
     /* What the ledger says must be what stands there. */
     SliceRecord other = slices[0];
@@ -497,7 +497,8 @@ static void assert_whole_or_absent(Files *files, const SliceRecord slices[2], bo
     for (int i = 0; i < 2; i++) assert_ok(slice_verify(files, &slices[i], error));
 }
 
-/* Each call to the file system fails once, or from then on; then the power goes. At the final name there is never half a pack. */
+/* Each call to the file system fails once, or from then on; then the power goes. At the final name
+ * there is never half a pack. */
 static void test_fail_the_nth_call(void **state) {
     Random random = {.state = 5};
     Buffer rows = {0};
@@ -520,7 +521,8 @@ static void test_fail_the_nth_call(void **state) {
                 memory_files_crash(files);
                 assert_whole_or_absent(files, slices, finished);
             }
-            /* Written anew, it is there. (What an earlier attempt left is for recovery to sweep.) */
+            /* Written anew, it is there. (What an earlier attempt left is for recovery to
+             * sweep.) */
             char temporary[80], path[64];
             pack_path(&pack_id, path);
             (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
@@ -567,7 +569,8 @@ static void test_failpoints_and_abandon(void **state) {
     files_free(files);
 }
 
-/* Reading fails now and then: it is told as what it is, not as damage, and the next try reads all. */
+/* Reading fails now and then: it is told as what it is, not as damage, and the next try reads
+ * all. */
 static void test_read_errors_are_no_damage(void **state) {
     Files *files = new_files(NULL);
     SliceRecord slices[2];

@@ -270,7 +270,7 @@ static void test_flipped_bits_are_noticed(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* ---- repair --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- repair ---------------------------------------------------------------------------------- */
 
 typedef struct Repaired {
     Fixture fixture;
@@ -281,7 +281,8 @@ typedef struct Repaired {
 static const OffsetRun runs_of_slice[] = {{.sink = 1, .partition = 2, .first = 4, .next = 9, .rows = 1},
                                           {.sink = 1, .partition = 1, .first = 70, .next = 71}};
 
-/* Partitions 1 to 3; a file of sink 1 waits whose slice has rows of partition 2 and only runs of 1; the log has a run of 5. */
+/* Partitions 1 to 3; a file of sink 1 waits whose slice has rows of partition 2 and only runs of 1;
+ * the log has a run of 5. */
 static void repaired_init(Repaired *all) {
     static const Uuid instance = {.bytes = {9}};
     Partitions partitions = {0};

@@ -76,7 +76,8 @@ static void test_sweep(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* With a million packs retained one of their records may be damaged: that is no reason to leave unknown packs and half-written ones. */
+/* With a million packs retained one of their records may be damaged: that is no reason to leave
+ * unknown packs and half-written ones. */
 static void test_sweep_beside_a_damaged_record(void **state) {
     Fixture fixture;
     RecoveryReport report;

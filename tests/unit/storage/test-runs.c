@@ -1,4 +1,5 @@
-/* Files and slices of a bridge's sink: their runs, what is left out of them, and what becomes of damage. */
+/* Files and slices of a bridge's sink: their runs, what is left out of them, and what becomes of
+ * damage. */
 #include "tests/unit/storage/fixture.h"
 
 #include "base/buffer.h"
@@ -333,7 +334,7 @@ static void test_damage_in_the_log_is_returned(void **state) {
     world_deinit(&world);
 }
 
-/* ---- divided -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- divided --------------------------------------------------------------------------------- */
 
 static void test_where_to_cut(void **state) {
     uint64_t rows;
@@ -415,7 +416,7 @@ static void test_a_file_with_a_lost_slice_is_divided(void **state) {
     world_deinit(&world);
 }
 
-/* ---- damaged records ------------------------------------------------------------------------------------------------------------------ */
+/* ---- damaged records ------------------------------------------------------------------------- */
 
 typedef void (*Prepare)(Txn *txn, World *world);
 
@@ -572,7 +573,7 @@ static void test_damaged_totals_are_counted_anew(void **state) {
     world_deinit(&world);
 }
 
-/* ---- earlier versions of the records -------------------------------------------------------------------------------------------------- */
+/* ---- earlier versions of the records --------------------------------------------------------- */
 
 static void put_raw(Txn *txn, const char *key, Buffer *record) {
     char bytes[16];
@@ -584,7 +585,8 @@ static void put_numbers(Buffer *out, uint64_t first, size_t count) {
     for (size_t i = 0; i < count; i++) buffer_put_u64(out, first + i);
 }
 
-/* What a file, a slice and a range without runs look like is what a program before runs wrote, but for the file, which has one field more. */
+/* What a file, a slice and a range without runs look like is what a program before runs wrote, but
+ * for the file, which has one field more. */
 static void test_records_of_a_program_without_runs(void **state) {
     World world;
     world_init(&world);

@@ -156,7 +156,8 @@ static void test_lost_rows_are_counted_and_taken_back(void **state) {
     assert_true(totals.dropped_rows == 0 && totals.returned_rows == 0);
 }
 
-/* More rows staged than were given, under a checksum that holds: named, as any damage, and never asserted. */
+/* More rows staged than were given, under a checksum that holds: named, as any damage, and never
+ * asserted. */
 static void test_numbers_that_cannot_be(void **state) {
     Fixture fixture;
     SinkTotals totals;

@@ -69,7 +69,8 @@ static void put_pack(Files *files, const Uuid *id, const Part *parts, size_t cou
     assert_ok(pack_finish(writer, &bytes, error));
 }
 
-/* The log has the rows 11..30 of two sinks, 21..30 of another mapping version, and in front of each row a group without rows. */
+/* The log has the rows 11..30 of two sinks, 21..30 of another mapping version, and in front of each
+ * row a group without rows. */
 static void test_all_rows_must_be_there(void **state) {
     static const struct {
         Part parts[3];
@@ -128,7 +129,8 @@ static double processor_seconds(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Each entry of the log must not look at each slice: with sanitizers that takes 16 s, and the search 0.1 s. Time of the processor, so other load does not count. */
+/* Each entry of the log must not look at each slice: with sanitizers that takes 16 s, and the
+ * search 0.1 s. Time of the processor, so other load does not count. */
 static void test_a_long_log_and_many_slices(void **state) {
     Fixture fixture;
     fixture_init(&fixture, 256 << 20);

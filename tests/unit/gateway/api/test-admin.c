@@ -187,7 +187,8 @@ static void test_gone(void **state) {
     assert_int_equal(atomic_load(&fixture->usage.connections), 1);
 }
 
-/* The end comes while the control thread has a call and another is answered: both askers hear something. */
+/* The end comes while the control thread has a call and another is answered: both askers hear
+ * something. */
 static void test_stop(void **state) {
     Fixture *fixture = *state;
     int first = connect_to(fixture), second = connect_to(fixture);

@@ -1,4 +1,5 @@
-/* Sources that read a broker, by the API: how they are, seek and skip, statistics and metrics. Who runs them is the test. */
+/* Sources that read a broker, by the API: how they are, seek and skip, statistics and metrics. Who
+ * runs them is the test. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +28,7 @@ const char *const kinds_not_built[] = {NULL};
 #define KAFKA(id) "{\"sourceId\":\"" id "\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"events\",\"topics\":[\"orders\"]}}"
 #define NATS(id, more) "{\"sourceId\":\"" id "\",\"type\":\"nats\",\"nats\":{\"connection\":\"jet\",\"stream\":\"ORDERS\"" more "}}"
 
-/* ---- who runs them --------------------------------------------------------------------------------------------------------------------- */
+/* ---- who runs them --------------------------------------------------------------------------- */
 
 static BridgeStatus *shown; /* of every source; NULL: nothing yet */
 static bool nobody;
@@ -80,7 +81,7 @@ static int finish(void **state) {
     return harness_teardown(state);
 }
 
-/* ---- answers --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void holds(const char *what, int status, const char *text, int wanted, const char *part) {
     if (status != wanted || !strstr(text, part)) fail_msg("%s: %d %s, not %d %s", what, status, text, wanted, part);
@@ -146,7 +147,7 @@ static void show_status(BridgeStatus *take_status) {
     shown = take_status;
 }
 
-/* ---- how it is ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- how it is ------------------------------------------------------------------------------- */
 
 static void others_have_no_bridge(void **state) {
     Harness *harness = *state;
@@ -238,7 +239,7 @@ static void partitions_are_paged(void **state) {
     answers(harness, "GET", BRIDGE "?limit=0", NULL, 400, "limit");
 }
 
-/* ---- seek ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- seek ------------------------------------------------------------------------------------ */
 
 static void wrong_bodies_name_their_place(void **state) {
     static const struct {
@@ -416,7 +417,7 @@ static void an_answer_is_there_in_time(void **state) {
     assert_null(harness_answer(harness));
 }
 
-/* ---- skip ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- skip ------------------------------------------------------------------------------------ */
 
 static BridgeSkip *skipped(Harness *harness) {
     (void)harness_send(harness, "POST", BRIDGE "/skip", "{\"topic\":\"orders\",\"partition\":2,\"offset\":99}", 0);
@@ -458,7 +459,7 @@ static void an_end_leaves_nothing_behind(void **state) {
     assert_int_equal(asked_count, 0);
 }
 
-/* ---- statistics and metrics -------------------------------------------------------------------------------------------------------------- */
+/* ---- statistics and metrics ------------------------------------------------------------------ */
 
 static void statistics_have_the_lag(void **state) {
     Harness *harness = *state;

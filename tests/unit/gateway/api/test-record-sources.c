@@ -1,4 +1,5 @@
-/* Sources whose events are records of a broker, by the API: columns and templates that take meta values, and dry runs that are given some. */
+/* Sources whose events are records of a broker, by the API: columns and templates that take meta
+ * values, and dry runs that are given some. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

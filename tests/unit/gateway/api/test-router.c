@@ -455,7 +455,7 @@ static void test_connection_tests_are_bounded(void **state) {
     RUN(harness, again);
 }
 
-/* ---- surveys of many sinks ------------------------------------------------------------------------------------------------------------- */
+/* ---- surveys of many sinks ------------------------------------------------------------------- */
 
 typedef struct Census {
     Survey survey; /* first */
@@ -523,7 +523,8 @@ static void test_many_sinks_are_asked_for_in_portions(void **state) {
     assert_int_equal(harness->largest_query, 500);
 }
 
-/* The disk hangs between two portions: the answer comes at once, and what the writer says later is for nobody. */
+/* The disk hangs between two portions: the answer comes at once, and what the writer says later is
+ * for nobody. */
 static void test_the_disk_hangs_between_portions(void **state) {
     Harness *harness = *state;
     size_t dropped = 0;

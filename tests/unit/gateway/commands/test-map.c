@@ -1,4 +1,5 @@
-/* `sluice map` of sources whose events are records: the option --meta, which a program has when one of its kinds of sources has meta fields. */
+/* `sluice map` of sources whose events are records: the option --meta, which a program has when one
+ * of its kinds of sources has meta fields. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -21,7 +21,7 @@
 const char *const harness_sink = "{\"name\":\"Orders\",\"table\":{\"connection\":\"local\",\"tableId\":\"orders\",\"mapping\":{\"columns\":"
                                  "[{\"name\":\"id\",\"type\":\"id\"},{\"name\":\"body\",\"type\":\"body\"}]}}}";
 
-/* ---- the clock, and whom loaders_post means ---------------------------------------------------------------------------------------- */
+/* ---- the clock, and whom loaders_post means -------------------------------------------------- */
 
 static Harness *running;
 
@@ -37,7 +37,7 @@ static usec_t boot(Clock *clock) {
 
 static Clock test_clock = {.wall = wall, .boot = boot};
 
-/* ---- the loader and the templates --------------------------------------------------------------------------------------------------- */
+/* ---- the loader and the templates ------------------------------------------------------------ */
 
 static LoadJob *waiting_job;
 static LoadJob *waiting_tests; /* linked by their messages */
@@ -70,7 +70,8 @@ static void answer_tests(Harness *harness) {
     }
 }
 
-/* Notes what is done, "remove sluice-1-s t ", and that others have set positions since, if `foreign_positions`. */
+/* Notes what is done, "remove sluice-1-s t ", and that others have set positions since, if
+ * `foreign_positions`. */
 static void answer_positions(Harness *harness, LoadJob *job) {
     static const char *const deeds[] = {[GROUP_REMOVE] = "remove", [GROUP_COPY] = "copy"};
     size_t used = strlen(harness->positions);
@@ -176,7 +177,7 @@ static void run_templates(Harness *harness) {
     }
 }
 
-/* ---- the writer ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 static void store(Harness *harness, Define *define) {
     Txn *txn;
@@ -255,7 +256,7 @@ static void run_writer(Harness *harness) {
     }
 }
 
-/* ---- the loops ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loops ------------------------------------------------------------------------------- */
 
 static void look_at(Harness *harness, Snapshot *snapshot) {
     for (size_t i = 0; i < harness->control->registry.count; i++) {
@@ -287,7 +288,7 @@ static void run_loops(Harness *harness) {
     }
 }
 
-/* ---- start and end ------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 /* control_begin waits for the writer's first answer. */
 static void *answer_first(void *context) {
@@ -416,7 +417,7 @@ int harness_teardown(void **state) {
     return 0;
 }
 
-/* ---- calls --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 void harness_turn(Harness *harness) {
     atomic_store(&harness->usage.running, harness->time_passed); /* as the writer does */

@@ -1,6 +1,7 @@
 /*
- * The control thread without the threads around it, on the calling thread: a real catalog in a temporary directory; a writer that stores
- * definitions and answers at once; a loader and loops that do what the test says. One turn moves everybody once, in a fixed order.
+ * The control thread without the threads around it, on the calling thread: a real catalog in a
+ * temporary directory; a writer that stores definitions and answers at once; a loader and loops
+ * that do what the test says. One turn moves everybody once, in a fixed order.
  */
 #pragma once
 
@@ -64,12 +65,14 @@ typedef struct Harness {
     uint32_t known_versions[64]; /* by sink number: the newest that the writer knows */
 } Harness;
 
-/* Starts on the harness's directory (made when it has none): calling it again after harness_stop is a restart. */
+/* Starts on the harness's directory (made when it has none): calling it again after harness_stop is
+ * a restart. */
 void harness_start(Harness *harness);
 void harness_stop(Harness *harness);
 void harness_remove(Harness *harness); /* the directory */
 
-/* For cmocka: a harness in *state that has started, in a directory of its own; its end, with what must have held all the time. */
+/* For cmocka: a harness in *state that has started, in a directory of its own; its end, with what
+ * must have held all the time. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
 
@@ -79,9 +82,11 @@ void harness_turn(Harness *harness);
 ApiCall *harness_send(Harness *harness, const char *method, const char *path_and_query, const char *body, usec_t wait);
 /* The answer to the oldest open request when it is there, else NULL; api_call_free(). */
 ApiCall *harness_answer(Harness *harness);
-/* Sends it and turns until it is answered; the status, and the JSON (new reference; NULL when it is none) unless ret_json is NULL. */
+/* Sends it and turns until it is answered; the status, and the JSON (new reference; NULL when it is
+ * none) unless ret_json is NULL. */
 int harness_call(Harness *harness, const char *method, const char *path_and_query, const char *body, json_t **ret_json);
-/* As above with `Prefer: wait`: the status of the task ("success"), as static text; the task when ret_json is given. */
+/* As above with `Prefer: wait`: the status of the task ("success"), as static text; the task when
+ * ret_json is given. */
 const char *harness_task(Harness *harness, const char *method, const char *path_and_query, const char *body, json_t **ret_json);
 
 extern const char *const harness_sink; /* the body of a sink "orders" on table "orders" with the columns id and body */

@@ -1,6 +1,7 @@
 /*
- * Sources of type kafka and nats, by the API: which connections they may have, what changes of them mean, and what a test of a connection looks for.
- * The list of drivers that this program defines goes before that of sinks/driver_list.c.
+ * Sources of type kafka and nats, by the API: which connections they may have, what changes of them
+ * mean, and what a test of a connection looks for. The list of drivers that this program defines
+ * goes before that of sinks/driver_list.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -137,7 +138,8 @@ static void a_change_says_what_becomes_of_what_was_read(void **state) {
     does(harness, "PATCH", SOURCES "/h/sinks/k", "{\"table\":{\"tableId\":\"y\"}}", "The sink is changed.");
 }
 
-/* What the bridge goes by is stored: which sinks came to others, and where the rows of a sink went before. */
+/* What the bridge goes by is stored: which sinks came to others, and where the rows of a sink went
+ * before. */
 static void where_a_sink_begins_is_stored(void **state) {
     Harness *harness = *state;
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
@@ -256,7 +258,8 @@ static void another_table_keeps_the_positions(void **state) {
     harness->prepare = SINK_DONE;
 }
 
-/* What is deleted for long goes with its positions, but not as long as these cannot be removed, and not those that others have set. */
+/* What is deleted for long goes with its positions, but not as long as these cannot be removed, and
+ * not those that others have set. */
 static void positions_go_with_their_sink(void **state) {
     Harness *harness = *state;
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
@@ -322,7 +325,8 @@ static void a_sink_whose_positions_are_removed_does_not_come_back(void **state) 
     assert_null(registry_find(&harness->control->registry, "s"));
 }
 
-/* The other one goes to another table: that its connection cannot be asked does not make them one. */
+/* The other one goes to another table: that its connection cannot be asked does not make them
+ * one. */
 static void positions_of_an_unknown_connection_are_not_forgotten(void **state) {
     Harness *harness = *state;
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");

@@ -236,7 +236,8 @@ static void expect_refusal(Harness *harness, const char *method, const char *pat
     json_decref(answer);
 }
 
-/* Whatever kind of change is on its way: the names that it will create or delete, and the tables that it will take, are known at once. */
+/* Whatever kind of change is on its way: the names that it will create or delete, and the tables
+ * that it will take, are known at once. */
 static void test_pending_names(void **state) {
     Harness *harness = *state;
     static const char manifest[] = "{\"name\":\"S\",\"sinks\":[" SINK_OF("a", "ta") "," SINK_OF("b", "tb") "]}";
@@ -452,7 +453,8 @@ static void expect_result(Harness *harness, const char *method, const char *path
     json_decref(task);
 }
 
-/* Who disables or deletes reads whether the rows that wait are imported now, and else what holds them back. */
+/* Who disables or deletes reads whether the rows that wait are imported now, and else what holds
+ * them back. */
 static void test_what_waits_is_told_while_paused(void **state) {
     Harness *harness = *state;
     make_sink(harness);
@@ -526,7 +528,8 @@ static void test_conditions_need_no_fence(void **state) {
     assert_false(seen(harness, 0)->any_sync_wait);
 }
 
-/* While a template is being checked everything else is answered; the check's verdict, or the shutdown, answers the call. */
+/* While a template is being checked everything else is answered; the check's verdict, or the
+ * shutdown, answers the call. */
 static void test_template_checks_hold_nobody_up(void **state) {
     Harness *harness = *state;
     static const char body[] = "{\"name\":\"K\",\"table\":{\"tableId\":\"k\",\"mapping\":{\"columns\":["
@@ -569,7 +572,8 @@ static void expect_error(Harness *harness, int status, const char *id) {
     api_call_free(call);
 }
 
-/* The time of a check is bounded, and so is the number of those that wait; what was checked before is not checked again. */
+/* The time of a check is bounded, and so is the number of those that wait; what was checked before
+ * is not checked again. */
 static void test_template_checks_are_bounded(void **state) {
     Harness *harness = *state;
     static const char body[] = "{\"name\":\"K\",\"table\":{\"tableId\":\"k\",\"mapping\":{\"columns\":["
@@ -620,7 +624,8 @@ static json_t *outputs_of(Harness *harness, const char *path, const char *body, 
     return outputs;
 }
 
-/* A source, two sinks and their settings are one transaction and one snapshot; an equal manifest is none. */
+/* A source, two sinks and their settings are one transaction and one snapshot; an equal manifest is
+ * none. */
 static void test_manifest(void **state) {
     Harness *harness = *state;
     static const char both[] = "{\"name\":\"S\",\"settings\":" COUNT_SETTING("9") ",\"sinks\":[" MANIFEST_SINK(
@@ -674,7 +679,8 @@ static void test_manifest(void **state) {
     assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->number, 3);
 }
 
-/* The second table, or the disk, says no: nothing is there, also after a restart, but the first table, which the error names. */
+/* The second table, or the disk, says no: nothing is there, also after a restart, but the first
+ * table, which the error names. */
 static void test_manifest_fails_as_a_whole(void **state) {
     Harness *harness = *state;
     static const char both[] = "{\"sinks\":[" MANIFEST_SINK("a", "ta", "") "," MANIFEST_SINK("b", "tb", "") "]}";

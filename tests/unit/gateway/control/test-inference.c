@@ -37,7 +37,8 @@ static void discover(Harness *harness, const char *path, DataType type, bool is_
     inference_discovered(harness->control, 1, &column, 1);
 }
 
-/* The columns of the sink as the API shows them, "_id _at a:integer _rest", and as the loops run it. */
+/* The columns of the sink as the API shows them, "_id _at a:integer _rest", and as the loops run
+ * it. */
 static void assert_columns(Harness *harness, const char *wanted) {
     json_t *sink;
     assert_int_equal(harness_call(harness, "GET", SINK, NULL, &sink), 200);

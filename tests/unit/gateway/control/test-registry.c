@@ -72,7 +72,8 @@ static void test_compile(void **state) {
     assert_int_equal(shown->skipped_count, 0);
     source->shown = shown;
 
-    /* By number, whatever the names; a disabled one is skipped and not in the plan, a deleted one neither. */
+    /* By number, whatever the names; a disabled one is skipped and not in the plan, a deleted one
+     * neither. */
     (void)registry_put_sink(source, sink_new_with("b", 1, "x"), NULL);
     (void)registry_put_sink(source, sink_new_with("a", 2, "y"), NULL);
     Sink *disabled = sink_new_with("c", 3, "z");

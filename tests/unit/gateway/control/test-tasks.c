@@ -22,7 +22,8 @@ static char *task_path(const json_t *task) {
     return path;
 }
 
-/* Without `Prefer: wait` the task is processing; then it ends, is stored, and is found in the catalog, also after a restart. */
+/* Without `Prefer: wait` the task is processing; then it ends, is stored, and is found in the
+ * catalog, also after a restart. */
 static void test_life(void **state) {
     Harness *harness = *state;
     json_t *task, *again;

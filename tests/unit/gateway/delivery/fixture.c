@@ -19,7 +19,7 @@
 static const Uuid instance = {.bytes = {7}};
 static Fixture *current; /* a driver has no context of its own */
 
-/* ---- the destination ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the destination ------------------------------------------------------------------------- */
 
 struct SinkSession {
     Fixture *fixture;
@@ -173,7 +173,7 @@ static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return current->real ? &sink_driver_sqlite : &driver;
 }
 
-/* ---- start and stop ------------------------------------------------------------------------------------------------------------------ */
+/* ---- start and stop -------------------------------------------------------------------------- */
 
 static usec_t fake_wall(Clock *clock) {
     return ((FixtureClock *)clock)->wall_now;
@@ -342,7 +342,7 @@ int fixture_teardown(void **state) {
     return 0;
 }
 
-/* ---- what a test does ---------------------------------------------------------------------------------------------------------------- */
+/* ---- what a test does ------------------------------------------------------------------------ */
 
 static void set(Settings *settings, SettingId id, int64_t value) {
     settings->set[id] = true;

@@ -1,6 +1,7 @@
 /*
- * A writer, a stager and loaders without threads, around a fake clock, files in memory, a real environment in a temporary directory, and a
- * destination that does what the test says. For the tests of these three; the simulation has its own, richer world.
+ * A writer, a stager and loaders without threads, around a fake clock, files in memory, a real
+ * environment in a temporary directory, and a destination that does what the test says. For the
+ * tests of these three; the simulation has its own, richer world.
  */
 #pragma once
 
@@ -62,21 +63,26 @@ typedef struct Fixture {
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 void fixture_start(Fixture *fixture);
-/* The destination is a real SQLite database from now on, "tables.db" in the directory. Starts anew. */
+/* The destination is a real SQLite database from now on, "tables.db" in the directory. Starts
+ * anew. */
 void fixture_use_sqlite(Fixture *fixture);
 /* orderly: the writer is closed; else it is thrown away. Files in memory keep everything. */
 void fixture_stop(Fixture *fixture, bool orderly);
-/* Makes the sink known: keyed by its first column, with these import conditions (upload ones are never met before). */
+/* Makes the sink known: keyed by its first column, with these import conditions (upload ones are
+ * never met before). */
 void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age);
-/* Changes where a sink's rows go, by a new mapping version: the name of its second column, and its table; NULL: as it is. */
+/* Changes where a sink's rows go, by a new mapping version: the name of its second column, and its
+ * table; NULL: as it is. */
 void fixture_redefine(Fixture *fixture, uint32_t sink, const char *column, const char *table);
-/* Pauses or resumes a sink that fixture_define made known, and a connection. Of one that is paused it is the same pause: what a start says. */
+/* Pauses or resumes a sink that fixture_define made known, and a connection. Of one that is paused
+ * it is the same pause: what a start says. */
 void fixture_pause(Fixture *fixture, uint32_t sink, bool paused);
 void fixture_pause_connection(Fixture *fixture, const char *name, bool paused);
 void fixture_discard(Fixture *fixture, uint32_t sink);
 /* Posts rows "PREFIX-0,…" to the sink, each of about `bytes`. */
 void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes);
-/* A run of records of partition `partition` of topic "orders": its rows are "PARTITION:FIRST-0,…". */
+/* A run of records of partition `partition` of topic "orders": its rows are
+ * "PARTITION:FIRST-0,…". */
 typedef struct FixtureRun {
     uint32_t sink;
     int32_t partition;

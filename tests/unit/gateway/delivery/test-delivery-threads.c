@@ -1,6 +1,7 @@
 /*
- * Writer, stager and loaders on their threads, with the real clock, file system and SQLite: every row of two loops is in its table once.
- * Mostly for ThreadSanitizer; what can go wrong in which order is the simulation's.
+ * Writer, stager and loaders on their threads, with the real clock, file system and SQLite: every
+ * row of two loops is in its table once. Mostly for ThreadSanitizer; what can go wrong in which
+ * order is the simulation's.
  */
 #include <ftw.h>
 #include <setjmp.h>

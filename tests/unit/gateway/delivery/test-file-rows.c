@@ -1,4 +1,5 @@
-/* The rows of a file with ranges left out, against a model: packs in memory, blocks and single rows, from any place. */
+/* The rows of a file with ranges left out, against a model: packs in memory, blocks and single
+ * rows, from any place. */
 #include "gateway/delivery/file_rows.h"
 
 #include <setjmp.h>
@@ -21,7 +22,8 @@ enum { SLICES = 3, ROWS_A_SLICE = 4000, FIRST = 100, ROWS = SLICES * ROWS_A_SLIC
 
 static const Uuid pack_id = {.bytes = {1}}, instance = {.bytes = {2}};
 
-/* Each row is "NUMBER,text", the text with a newline in quotes now and then; a slice has several blocks. */
+/* Each row is "NUMBER,text", the text with a newline in quotes now and then; a slice has several
+ * blocks. */
 static void put_row(Buffer *out, uint64_t row) {
     buffer_printf(out, "%llu,%s%0*d%s\n", (unsigned long long)row, row % 7 == 0 ? "\"\n" : "", (int)(row % 200) + 1, 0,
                   row % 7 == 0 ? "\"" : "");

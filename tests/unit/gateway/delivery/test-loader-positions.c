@@ -268,7 +268,8 @@ static void test_a_claim_finds_the_generation(void **state) {
     }
 }
 
-/* The rows of a run replace those of the table: the answers of the claim and of the swap come back with the jobs. */
+/* The rows of a run replace those of the table: the answers of the claim and of the swap come back
+ * with the jobs. */
 static void test_a_swap_of_a_run(void **state) {
     for (size_t i = 0; i < connection_count(); i++) {
         Pool pool;
@@ -317,7 +318,8 @@ static void test_a_swap_of_a_run(void **state) {
     }
 }
 
-/* The server was restarted: the session that a loader kept is dead, and the claim is done on another one. */
+/* The server was restarted: the session that a loader kept is dead, and the claim is done on
+ * another one. */
 static void test_a_claim_after_a_restart_of_the_server(void **state) {
     if (!server) skip();
     Pool pool;
@@ -335,7 +337,8 @@ static void test_a_claim_after_a_restart_of_the_server(void **state) {
     end(&pool);
 }
 
-/* A server that takes the connection and says nothing: others are not delayed, and the claim ends at the drain. */
+/* A server that takes the connection and says nothing: others are not delayed, and the claim ends
+ * at the drain. */
 static void test_a_claim_at_a_silent_server(void **state) {
     Pool pool;
     start(&pool);

@@ -1,4 +1,5 @@
-/* The pool of loaders with real threads and a destination that stands still until the test lets it go on. */
+/* The pool of loaders with real threads and a destination that stands still until the test lets it
+ * go on. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -206,7 +207,7 @@ static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return type == &connection_type_sqlite ? &still_file : &still_server;
 }
 
-/* ---- the pool ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the pool -------------------------------------------------------------------------------- */
 
 typedef struct Pool {
     Files *files;
@@ -397,7 +398,8 @@ static void test_connections_that_hang_leave_loaders_to_others(void **state) {
     end(&pool);
 }
 
-/* Jobs of sinks that failed before are many, and stand still; one of another sink finds a loader. */
+/* Jobs of sinks that failed before are many, and stand still; one of another sink finds a
+ * loader. */
 static void test_sinks_that_fail_leave_a_loader_to_others(void **state) {
     Pool pool;
     start(&pool, 3, USEC_HOUR);
@@ -527,7 +529,8 @@ static void test_connections_are_tested_while_imports_hang(void **state) {
     end(&pool);
 }
 
-/* One loader has idle sessions on both connections, so the others leave both jobs to it. It takes one, which hangs: the other job runs too. */
+/* One loader has idle sessions on both connections, so the others leave both jobs to it. It takes
+ * one, which hangs: the other job runs too. */
 static void test_a_job_that_was_left_to_a_busy_loader_runs_at_once(void **state) {
     for (unsigned round = 0; round < 1000; round++) {
         Pool pool;
@@ -559,7 +562,8 @@ static LoadJob *take(Mailbox *mailbox, int kind) {
     return job;
 }
 
-/* It hangs on its own loader, so that the claim has a shared one. It comes back to a mailbox of its own. */
+/* It hangs on its own loader, so that the claim has a shared one. It comes back to a mailbox of its
+ * own. */
 static void test_a_claim_does_not_wait_for_an_import_of_its_sink(void **state) {
     Pool pool;
     start(&pool, 2, USEC_HOUR);
@@ -583,7 +587,8 @@ static void test_a_claim_does_not_wait_for_an_import_of_its_sink(void **state) {
     end(&pool);
 }
 
-/* Many claims at a server from which nothing comes back: they have its own loader, and those of the others are left. */
+/* Many claims at a server from which nothing comes back: they have its own loader, and those of the
+ * others are left. */
 static void test_claims_that_hang_leave_loaders_to_others(void **state) {
     Pool pool;
     start(&pool, 4, USEC_HOUR);
@@ -640,7 +645,8 @@ static void test_questions_go_before_imports(void **state) {
     end(&pool);
 }
 
-/* The session that was kept broke after it had read: what the seek compares with is what it was given. */
+/* The session that was kept broke after it had read: what the seek compares with is what it was
+ * given. */
 static void test_a_seek_is_tried_again_as_it_was_given(void **state) {
     Pool pool;
     start(&pool, 1, USEC_HOUR);

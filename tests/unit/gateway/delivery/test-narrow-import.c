@@ -1,4 +1,5 @@
-/* Rows without the cells of some columns, against rows in memory: as blocks and one by one, what is counted, and refused rows. */
+/* Rows without the cells of some columns, against rows in memory: as blocks and one by one, what is
+ * counted, and refused rows. */
 #include "gateway/delivery/narrow_import.h"
 
 #include <setjmp.h>

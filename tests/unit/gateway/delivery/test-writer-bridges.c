@@ -82,9 +82,10 @@ static void damage_pack(Fixture *fixture, unsigned n) {
     assert_int_equal(memory_files_flip(fixture->files, path, 8 * (slice.offset + slice.length / 2), NULL), 0);
 }
 
-/* ---- damage -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
-/* The files before it are imported, its records and those behind are read again: nothing is lost, and nothing comes twice. */
+/* The files before it are imported, its records and those behind are read again: nothing is lost,
+ * and nothing comes twice. */
 static void test_damage_in_a_pack_that_waits(void **state) {
     Fixture *fixture = *state;
     three_files(fixture);
@@ -168,7 +169,8 @@ static void test_a_pack_that_is_given_up(void **state) {
     verify(fixture, 22);
 }
 
-/* No record says any more which partition it was, and the database does not miss it: its slices are returned, the others' records too. */
+/* No record says any more which partition it was, and the database does not miss it: its slices are
+ * returned, the others' records too. */
 static void test_runs_of_a_partition_that_is_not_known(void **state) {
     Fixture *fixture = *state;
     three_files(fixture);
@@ -202,7 +204,7 @@ static void test_runs_of_a_partition_that_is_not_known(void **state) {
     assert_int_equal(fixture->broken, 0);
 }
 
-/* ---- rows with runs and rows without --------------------------------------------------------------------------------------------------- */
+/* ---- rows with runs and rows without --------------------------------------------------------- */
 
 static void begin_again(Fixture *fixture) {
     fixture_stop(fixture, false);
@@ -211,7 +213,8 @@ static void begin_again(Fixture *fixture) {
     fixture_run(fixture);
 }
 
-/* A stream is read by positions, then by acknowledgements, then by positions again: a file has one kind of rows, and all arrive in order. */
+/* A stream is read by positions, then by acknowledgements, then by positions again: a file has one
+ * kind of rows, and all arrive in order. */
 static void rows_of_both_kinds(Fixture *fixture, bool stages_each, bool restarts) {
     fixture->result = SINK_RETRY;
     fixture->upload_rows = stages_each;
@@ -249,7 +252,8 @@ static void test_rows_with_runs_and_without_share_no_file(void **state) {
     }
 }
 
-/* Whatever made it: it is refused visibly, nothing of it is imported without its position, and the other sinks go on. */
+/* Whatever made it: it is refused visibly, nothing of it is imported without its position, and the
+ * other sinks go on. */
 static void test_a_file_with_both_is_not_imported(void **state) {
     Fixture *fixture = *state;
     fixture->upload_rows = 1;
@@ -277,7 +281,7 @@ static void test_a_file_with_both_is_not_imported(void **state) {
     assert_int_equal(fixture->broken, 0);
 }
 
-/* ---- positions that go first ------------------------------------------------------------------------------------------------------------ */
+/* ---- positions that go first ----------------------------------------------------------------- */
 
 /* Also when an admin expedites the sink: else the rows would not follow. */
 static void test_rows_never_pass_positions_that_came_before_them(void **state) {
@@ -330,7 +334,7 @@ static void test_a_close_waits_for_positions(void **state) {
     assert_int_equal(fixture->positions[0], 10);
 }
 
-/* ---- a real destination ---------------------------------------------------------------------------------------------------------------- */
+/* ---- a real destination ---------------------------------------------------------------------- */
 
 static int64_t ask_table(Fixture *fixture, const char *sql) {
     char path[300];
@@ -404,7 +408,8 @@ static void test_rows_and_positions_in_a_real_table(void **state) {
     assert_int_equal(ask_table(fixture, rows), 11);
     assert_int_equal(ask_table(fixture, position), 20);
 
-    /* Somebody seeks: the writer sees it, and the bridge reads again, which the seek said would double records. */
+    /* Somebody seeks: the writer sees it, and the bridge reads again, which the seek said would
+     * double records. */
     with_session(fixture, true, 16);
     for (unsigned i = 0; i < 10 && progress_of(fixture, 0).end >= 0; i++) {
         fixture_pass(fixture, USEC_SECOND);

@@ -1,4 +1,5 @@
-/* What a bridge learns from the writer, and how it goes on: chains of runs, positions that the destination said, marks. */
+/* What a bridge learns from the writer, and how it goes on: chains of runs, positions that the
+ * destination said, marks. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 #define NEVER (20 * USEC_HOUR) /* an import interval that no test reaches */
 #define APPEND(...) fixture_append_runs(fixture, (FixtureRun[]){__VA_ARGS__}, sizeof((FixtureRun[]){__VA_ARGS__}) / sizeof(FixtureRun))
 
-/* ---- chains -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- chains ---------------------------------------------------------------------------------- */
 
 static void test_what_is_returned_ends_its_chain(void **state) {
     Fixture *fixture = *state;
@@ -43,7 +44,8 @@ static void test_what_is_returned_ends_its_chain(void **state) {
     assert_int_equal(fixture->positions[0], 25);
 }
 
-/* The runs that do not follow lie before those that were read again, all in one file: these go in all the same, and keep their chain. */
+/* The runs that do not follow lie before those that were read again, all in one file: these go in
+ * all the same, and keep their chain. */
 static void test_a_new_chain_outlives_the_runs_of_the_old_one(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -173,7 +175,8 @@ static void test_discard_and_erase_end_the_chains(void **state) {
     assert_int_equal(fixture->misplaced, 1);
 }
 
-/* That the sink is one of a bridge is not forgotten with its chains: its files do not pass each other, and do not expire. */
+/* That the sink is one of a bridge is not forgotten with its chains: its files do not pass each
+ * other, and do not expire. */
 static void test_files_stay_in_order_without_a_chain(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 5, NEVER);
@@ -198,7 +201,8 @@ static void test_files_stay_in_order_without_a_chain(void **state) {
     assert_int_equal(fixture->arrived, 30);
 }
 
-/* A new chain that begins where the old one ended: records without rows are joined to the last run, which has both then. */
+/* A new chain that begins where the old one ended: records without rows are joined to the last run,
+ * which has both then. */
 static void test_a_run_of_two_chains(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -215,7 +219,8 @@ static void test_a_run_of_two_chains(void **state) {
     fixture_chain_is(fixture, 0, -1, -1); /* the records from 22 on wait nowhere */
 }
 
-/* A chain that was set while a job was on its way began at a position that is newer than what the job read. */
+/* A chain that was set while a job was on its way began at a position that is newer than what the
+ * job read. */
 static void test_what_a_job_read_earlier_says_nothing_of_a_new_chain(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -237,7 +242,7 @@ static void test_what_a_job_read_earlier_says_nothing_of_a_new_chain(void **stat
     assert_int_equal(fixture->positions[0], 60);
 }
 
-/* ---- a start ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a start --------------------------------------------------------------------------------- */
 
 static void test_a_start_finds_where_the_chains_begin(void **state) {
     Fixture *fixture = *state;
@@ -327,7 +332,7 @@ static void test_a_start_after_damage_begins_behind_the_hole(void **state) {
     assert_int_equal(fixture->positions[0], 10);
 }
 
-/* ---- a reader that always gets to the end --------------------------------------------------------------------------------------------- */
+/* ---- a reader that always gets to the end ---------------------------------------------------- */
 
 #define RECORDS 4000
 
@@ -400,7 +405,8 @@ static void each_record_is_there_once(Reader *reader, int64_t end) {
     }
 }
 
-/* Whatever happened: when nothing is in the way any more, all that there is arrives, once, and soon the reader goes back no more. */
+/* Whatever happened: when nothing is in the way any more, all that there is arrives, once, and soon
+ * the reader goes back no more. */
 static void test_a_reader_always_gets_to_the_end(void **state) {
     for (uint64_t seed = 1; seed <= 20; seed++) {
         void *made;
@@ -437,7 +443,7 @@ static void test_a_reader_always_gets_to_the_end(void **state) {
     }
 }
 
-/* ---- parts --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static void add_run(SinkEnds *ends, int64_t first, int64_t next, uint64_t row, uint64_t commit, bool begins) {
     const OffsetRun run = {.partition = 7, .first = first, .next = next};

@@ -1,4 +1,5 @@
-/* A flipped bit in any record of the local database costs what it hit, is named, and the rest goes on. */
+/* A flipped bit in any record of the local database costs what it hit, is named, and the rest goes
+ * on. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,7 @@
 
 #define NEVER (20 * USEC_HOUR) /* an import interval that no test reaches */
 
-/* ---- bits ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
 typedef struct Key {
     Database database;
@@ -86,7 +87,7 @@ static Key ledger_key(Fixture *fixture, char kind, size_t n) {
     return key;
 }
 
-/* ---- a world -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a world --------------------------------------------------------------------------------- */
 
 static void define(Fixture *fixture) {
     fixture_define(fixture, 1, false, 10, NEVER);
@@ -171,7 +172,7 @@ static bool is_named(Fixture *fixture) {
     return fixture_statistics(fixture, 1).damage[0] || fixture_statistics(fixture, 2).damage[0];
 }
 
-/* ---- every record --------------------------------------------------------------------------------------------------------------------- */
+/* ---- every record ---------------------------------------------------------------------------- */
 
 typedef enum When { BEFORE_A_START, WHILE_IT_RUNS, AFTER_IMPORTS } When;
 
@@ -231,7 +232,7 @@ static void test_any_record_of_what_is_retained(void **state) {
     assert_true(n > 10);
 }
 
-/* ---- records that are missing, or lie under another key ------------------------------------------------------------------------------- */
+/* ---- records that are missing, or lie under another key -------------------------------------- */
 
 static bool find_any_key(Fixture *fixture, size_t n, Key *ret_key) {
     Txn *txn;
@@ -271,7 +272,8 @@ static bool lose_record(size_t n, bool put_elsewhere, When when) {
             flush(fixture);
         }
         nothing_is_lost(fixture, false);
-        /* Nothing asks for a pack of which only the note is lost that all of it is done: its file stays until another repair. */
+        /* Nothing asks for a pack of which only the note is lost that all of it is done: its file
+         * stays until another repair. */
         if (key.bytes[0] != 'D' || put_elsewhere) all_packs_go(fixture);
     }
     assert_int_equal(fixture_teardown(&state), 0);
@@ -292,7 +294,7 @@ static void test_any_record_under_another_key(void **state) {
     assert_true(n > 20);
 }
 
-/* ---- what stands nowhere else --------------------------------------------------------------------------------------------------------- */
+/* ---- what stands nowhere else ---------------------------------------------------------------- */
 
 static int find_first_pack(void *context, const char *name, const FileInfo *info) {
     char *path = context;
@@ -339,7 +341,7 @@ static void test_rows_that_nothing_points_to_are_quarantined(void **state) {
     all_packs_go(fixture);
 }
 
-/* ---- a ledger without an index -------------------------------------------------------------------------------------------------------- */
+/* ---- a ledger without an index --------------------------------------------------------------- */
 
 static void remove_kinds(Fixture *fixture, const char *kinds) {
     Txn *txn;
@@ -369,7 +371,7 @@ static void test_a_ledger_of_an_older_program_gets_an_index(void **state) {
     all_packs_go(fixture);
 }
 
-/* ---- sinks that are stopped ----------------------------------------------------------------------------------------------------------- */
+/* ---- sinks that are stopped ------------------------------------------------------------------ */
 
 static void put_note_that_stays(Fixture *fixture, const char *key) {
     Txn *txn;

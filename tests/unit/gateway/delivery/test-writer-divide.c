@@ -99,7 +99,8 @@ static void test_a_file_that_may_be_there_is_never_divided(void **state) {
     assert_arrived(fixture, "row", 20);
 }
 
-/* A step at a time, with a crash after each number of them: parts that nobody recorded are no files, and those that were stay so. */
+/* A step at a time, with a crash after each number of them: parts that nobody recorded are no
+ * files, and those that were stay so. */
 static void test_a_crash_between_any_two_steps(void **state) {
     Fixture *fixture = *state;
     for (unsigned steps = 1; steps < 40; steps++) {
@@ -122,7 +123,8 @@ static void test_a_crash_between_any_two_steps(void **state) {
         fixture_run(fixture);
         assert_int_equal(fixture->close_result, 0);
         assert_true(fixture->arrived >= before);
-        /* The destination of this test keeps no ledger: a part of which the crash hid that it was in comes once more. */
+        /* The destination of this test keeps no ledger: a part of which the crash hid that it was
+         * in comes once more. */
         assert_true(fixture->arrived >= 30 && fixture->arrived <= 34);
         verify(fixture, (uint64_t)steps * 30 + 1);
         assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 0);
@@ -156,7 +158,8 @@ static bool holds(const Packs *packs, const char *name) {
     return false;
 }
 
-/* A file of three slices waits, each in a pack of its own; its import cannot take more than `fast_rows`. */
+/* A file of three slices waits, each in a pack of its own; its import cannot take more than
+ * `fast_rows`. */
 static void wait_in_slices(Fixture *fixture, uint64_t fast_rows, char packs[SLICES][80]) {
     fixture->fast_rows = fast_rows;
     fixture->arrived = 0;
@@ -184,8 +187,8 @@ static void damage(Fixture *fixture, const char *pack) {
     assert_int_equal(memory_files_flip(fixture->files, path, info.bytes / 3 * 8, NULL), 0);
 }
 
-/* No import has the time to come to the damage. What can be read arrives, and the damaged packs, which may hold more than nothing, stay for
- * their retention and are then set aside. */
+/* No import has the time to come to the damage. What can be read arrives, and the damaged packs,
+ * which may hold more than nothing, stay for their retention and are then set aside. */
 static void test_damaged_slices_are_quarantined_and_their_packs_kept(void **state) {
     Fixture *fixture = *state;
     uint64_t rows = 0, dropped = 0;

@@ -89,7 +89,8 @@ static void test_a_pack_that_is_away_costs_only_time(void **state) {
     verify(fixture, 21);
 }
 
-/* What the file system answers is no damage, and neither is a file that ends too early: its rest may come back. */
+/* What the file system answers is no damage, and neither is a file that ends too early: its rest
+ * may come back. */
 static void test_what_cannot_be_read_is_no_damage(void **state) {
     Fixture *fixture = *state;
     static const struct {
@@ -225,7 +226,8 @@ static void test_missing_packs_are_given_up_when_asked_for(void **state) {
     assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 10);
     verify(fixture, 21);
 
-    /* Once is enough, and a pack that turns up later is not lost with the imported ones: it goes to the orphans. */
+    /* Once is enough, and a pack that turns up later is not lost with the imported ones: it goes to
+     * the orphans. */
     fixture->options.give_up_missing = false;
     fixture_stop(fixture, true);
     move(fixture, AWAY, pack);
@@ -240,7 +242,8 @@ static void test_missing_packs_are_given_up_when_asked_for(void **state) {
     assert_non_null(strstr(orphan, pack + strlen("staging/")));
 }
 
-/* The destination committed the file, and nobody heard of it; then one of its two packs was given up. */
+/* The destination committed the file, and nobody heard of it; then one of its two packs was given
+ * up. */
 static void test_given_up_rows_that_were_imported_count_as_imported(void **state) {
     Fixture *fixture = *state;
     char pack[128];
@@ -352,7 +355,8 @@ static void test_crashes_before_packs_are_recorded_pile_nothing_up(void **state)
     verify(fixture, 10);
 }
 
-/* The same numbers, but other bytes: a database that was set back to an older copy. Such a pack may be the only copy of its rows. */
+/* The same numbers, but other bytes: a database that was set back to an older copy. Such a pack may
+ * be the only copy of its rows. */
 static void test_an_unknown_pack_with_other_rows_is_an_orphan(void **state) {
     Fixture *fixture = *state;
     char pack[128];

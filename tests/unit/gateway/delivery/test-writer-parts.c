@@ -1,4 +1,5 @@
-/* The parts of the writer's state that need no disk: what they count, and that their checks end the process when it does not add up. */
+/* The parts of the writer's state that need no disk: what they count, and that their checks end the
+ * process when it does not add up. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +37,7 @@ static Uuid uuid_of(unsigned char number) {
     return (Uuid){.bytes = {[15] = number}};
 }
 
-/* ---- rows in the log ----------------------------------------------------------------------------------------------------------------- */
+/* ---- rows in the log ------------------------------------------------------------------------- */
 
 static void add_rows(SinkLog *log, uint64_t commit, uint32_t version, uint64_t first_row, uint64_t rows, uint64_t bytes) {
     GroupEntry entry = {.sink = 1, .mapping_version = version, .first_row = first_row, .rows = (uint32_t)rows, .bytes = bytes};
@@ -102,7 +103,7 @@ static void the_check_of_a_log_finds_what_does_not_add_up(void **state) {
     sink_log_deinit(&log);
 }
 
-/* ---- files that wait ----------------------------------------------------------------------------------------------------------------- */
+/* ---- files that wait ------------------------------------------------------------------------- */
 
 static WriterConnection somewhere = {.name = NULL};
 
@@ -162,7 +163,7 @@ static void a_file_is_in_one_place(void **state) {
     waiting_deinit(&files);
 }
 
-/* ---- imported files ------------------------------------------------------------------------------------------------------------------ */
+/* ---- imported files -------------------------------------------------------------------------- */
 
 static void the_last_of_a_connection_is_not_deleted(void **state) {
     SettledFiles files = {0};
@@ -192,7 +193,7 @@ static void old_ids_are_forgotten(void **state) {
     settled_deinit(&files);
 }
 
-/* ---- the log as a whole -------------------------------------------------------------------------------------------------------------- */
+/* ---- the log as a whole ---------------------------------------------------------------------- */
 
 typedef struct Growth {
     LogState *log;
@@ -257,7 +258,7 @@ static void a_group_is_committed_once(void **state) {
     log_state_deinit(&log);
 }
 
-/* ---- queues -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- queues ---------------------------------------------------------------------------------- */
 
 static void check_table(void *connections) {
     connection_table_check(connections);
@@ -304,7 +305,7 @@ static void a_queue_keeps_its_order(void **state) {
     sink_queue_deinit(&queue);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 typedef struct TestClock {
     Clock clock;

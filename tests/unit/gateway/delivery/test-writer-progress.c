@@ -17,7 +17,7 @@
 #define NEVER (20 * USEC_HOUR) /* an import interval that no test reaches */
 #define APPEND(...) fixture_append_runs(fixture, (FixtureRun[]){__VA_ARGS__}, sizeof((FixtureRun[]){__VA_ARGS__}) / sizeof(FixtureRun))
 
-/* ---- what is told -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is told ---------------------------------------------------------------------------- */
 
 static void test_a_question_is_answered_at_once(void **state) {
     Fixture *fixture = *state;
@@ -74,7 +74,8 @@ static void test_a_destination_that_takes_nothing_says_since_when(void **state) 
     }
 }
 
-/* Also with a drain begun: bridges end before the writer, but their questions may be on their way. */
+/* Also with a drain begun: bridges end before the writer, but their questions may be on their
+ * way. */
 static void test_a_drain_answers_what_it_holds(void **state) {
     Fixture *fixture = *state;
     fixture->result = SINK_RETRY;
@@ -112,7 +113,7 @@ static void test_a_drain_answers_what_it_holds(void **state) {
     mailbox_free(bridge);
 }
 
-/* ---- positions ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- positions ------------------------------------------------------------------------------- */
 
 static void test_positions_are_read_while_a_bridge_asks(void **state) {
     Fixture *fixture = *state;
@@ -216,7 +217,8 @@ static void test_a_destination_that_is_away_is_asked_less_often(void **state) {
     }
 }
 
-/* It is said of a sink and a partition; the other sinks go on, and so does this one once somebody made the position. */
+/* It is said of a sink and a partition; the other sinks go on, and so does this one once somebody
+ * made the position. */
 static void test_a_missing_position_stops_its_sink_visibly(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -249,7 +251,8 @@ static void test_a_missing_position_stops_its_sink_visibly(void **state) {
     assert_string_equal(well.sink.error, "");
 }
 
-/* By whoever: the next reading sees it, and what waited goes then, and not when its next try is due. */
+/* By whoever: the next reading sees it, and what waited goes then, and not when its next try is
+ * due. */
 static void test_a_position_that_somebody_made_is_seen(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -271,7 +274,8 @@ static void test_a_position_that_somebody_made_is_seen(void **state) {
     assert_false(fixture_progress(fixture, 1, false).partitions[0].missing);
 }
 
-/* A table that was emptied, or restored from before the claim: also when nothing waits that would need the position. */
+/* A table that was emptied, or restored from before the claim: also when nothing waits that would
+ * need the position. */
 static void test_a_position_that_vanished_is_missing(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -336,7 +340,7 @@ static void test_ten_thousand_partitions(void **state) {
     mailbox_free(reply);
 }
 
-/* ---- marks --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- marks ----------------------------------------------------------------------------------- */
 
 static void test_a_mark_goes_with_its_rows(void **state) {
     Fixture *fixture = *state;
@@ -389,7 +393,7 @@ static void test_a_damaged_mark_is_forgotten(void **state) {
     assert_int_equal(fixture->broken, 0);
 }
 
-/* ---- parts ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static void test_what_is_watched(void **state) {
     WatchedKeys keys = {0};

@@ -1,4 +1,5 @@
-/* What is removed some day: only after its time in running time, whatever the clock says and however long the gateway was off. */
+/* What is removed some day: only after its time in running time, whatever the clock says and
+ * however long the gateway was off. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +111,8 @@ static void test_one_failed_try_after_a_long_time_off_loses_nothing(void **state
     assert_int_equal(files_in(fixture, "staging/expired"), 0);
 }
 
-/* A file that has failed for almost all its time is not set aside at the first tries of a start either. */
+/* A file that has failed for almost all its time is not set aside at the first tries of a start
+ * either. */
 static void test_a_start_tries_before_it_sets_aside(void **state) {
     Fixture *fixture = *state;
     fixture->result = SINK_RETRY;
@@ -156,7 +158,8 @@ static void test_a_machine_that_slept_tries_first(void **state) {
     assert_int_equal(fixture->arrived, 2);
 }
 
-/* Behind a connection that is down no file but one is tried; together they have failed all the same, once the gateway ran for so long. */
+/* Behind a connection that is down no file but one is tried; together they have failed all the
+ * same, once the gateway ran for so long. */
 static void test_files_of_a_connection_that_is_down_expire(void **state) {
     Fixture *fixture = *state;
     fixture->result = SINK_UNREACHABLE;
@@ -212,7 +215,8 @@ static void assert_kept(Fixture *fixture, const Kept *kept) {
     assert_int_equal(now.orphans, kept->orphans);
 }
 
-/* An imported pack that is retained, rejects, a copy of an expired file, an orphan, a file that waits. */
+/* An imported pack that is retained, rejects, a copy of an expired file, an orphan, a file that
+ * waits. */
 static Kept make_all(Fixture *fixture) {
     strcpy(fixture->refused, "bad");
     fixture_stop(fixture, true);

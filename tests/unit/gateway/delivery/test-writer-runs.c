@@ -1,4 +1,5 @@
-/* Runs of bridges through the writer and the stager: where they have to begin, what of them is in the log, in slices and in files. */
+/* Runs of bridges through the writer and the stager: where they have to begin, what of them is in
+ * the log, in slices and in files. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,7 +93,7 @@ static void run_is(const OffsetRun *run, int64_t first, int64_t next, uint64_t r
     assert_int_equal(run->rows, rows);
 }
 
-/* ---- where a run begins ------------------------------------------------------------------------------------------------------------- */
+/* ---- where a run begins ---------------------------------------------------------------------- */
 
 static void test_runs_go_on_where_the_partition_ends(void **state) {
     Fixture *fixture = *state;
@@ -176,7 +177,7 @@ static void test_ends_outlive_a_start(void **state) {
     verify(fixture, 1, 9);
 }
 
-/* ---- from the log into slices -------------------------------------------------------------------------------------------------------- */
+/* ---- from the log into slices ---------------------------------------------------------------- */
 
 static void test_slices_have_the_runs_of_their_rows(void **state) {
     Fixture *fixture = *state;
@@ -294,7 +295,7 @@ static void test_a_file_of_one_run_is_not_divided(void **state) {
     assert_int_equal(fixture->arrived, 50);
 }
 
-/* ---- imports ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- imports --------------------------------------------------------------------------------- */
 
 static void three_files(Fixture *fixture) {
     fixture->result = SINK_RETRY;
@@ -386,7 +387,7 @@ static void test_a_file_found_imported_has_its_outcomes(void **state) {
     verify(fixture, 1, 11);
 }
 
-/* ---- positions alone ----------------------------------------------------------------------------------------------------------------- */
+/* ---- positions alone ------------------------------------------------------------------------- */
 
 static void test_runs_without_rows_set_the_position_in_time(void **state) {
     Fixture *fixture = *state;
@@ -498,7 +499,7 @@ static void test_a_sink_with_runs_without_rows_is_erased(void **state) {
     assert_int_equal(fixture->advances, 0);
 }
 
-/* ---- parts -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static int64_t end_of(const SinkEnds *ends, uint32_t partition) {
     const SinkEnd *end = sink_ends_find(ends, partition);

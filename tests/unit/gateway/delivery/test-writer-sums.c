@@ -1,4 +1,5 @@
-/* What the writer asserts at the end of each step: a number that is wrong by one ends the process. Each case has a process of its own. */
+/* What the writer asserts at the end of each step: a number that is wrong by one ends the process.
+ * Each case has a process of its own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

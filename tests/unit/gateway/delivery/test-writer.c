@@ -84,7 +84,8 @@ static void test_a_large_request_takes_several_groups_and_one_transaction(void *
     assert_int_equal(fixture->arrived, 40);
 }
 
-/* A sink that is staged and imported at each row. Its import of "a" is with the loaders when this returns. */
+/* A sink that is staged and imported at each row. Its import of "a" is with the loaders when this
+ * returns. */
 static void begin_eager_import(Fixture *fixture) {
     fixture->upload_rows = 1;
     fixture_define(fixture, 1, false, 1, NEVER);
@@ -223,7 +224,7 @@ static void test_discard_drops_what_waits_and_says_how_much(void **state) {
     assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 13);
 }
 
-/* ---- damage -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 /* Flips a byte of a commit group, `from_end` before its end or `-from_end - 1` behind its start. */
 static void damage_group(Fixture *fixture, uint64_t commit, long from_end) {
@@ -407,7 +408,7 @@ static void test_a_damaged_slice_costs_its_rows(void **state) {
     txn_abort(txn);
 }
 
-/* ---- order, pauses, conditions ------------------------------------------------------------------------------------------------------- */
+/* ---- order, pauses, conditions --------------------------------------------------------------- */
 
 static void close_file_with(Fixture *fixture, uint32_t sink, const char *prefix) {
     fixture_append(fixture, sink, prefix, 2, 20);
@@ -575,7 +576,8 @@ static void test_a_sink_over_its_share_does_not_wait_for_its_conditions(void **s
     assert_false(atomic_load(&fixture->gates[1]->closed));
 }
 
-/* Nor does what waits when the budget is used up, and the log's share of a small budget comes before its mark. */
+/* Nor does what waits when the budget is used up, and the log's share of a small budget comes
+ * before its mark. */
 static void test_without_space_nothing_waits_for_its_conditions(void **state) {
     Fixture *fixture = *state;
     fixture_stop(fixture, true);
@@ -656,7 +658,8 @@ static void test_a_failed_commit_breaks_the_writer_once(void **state) {
     assert_true(atomic_load(&fixture->usage.broken));
 }
 
-/* Each call on the file system fails once: what waits gets there at the next try, and nothing twice. */
+/* Each call on the file system fails once: what waits gets there at the next try, and nothing
+ * twice. */
 static void test_any_failing_file_call_costs_only_time(void **state) {
     Fixture *fixture = *state;
     static const int codes[] = {EIO, ENOSPC};
@@ -683,7 +686,8 @@ static void test_any_failing_file_call_costs_only_time(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
-/* Rows are taken, staged and put into files; no import starts, also after a restart, until it is resumed. */
+/* Rows are taken, staged and put into files; no import starts, also after a restart, until it is
+ * resumed. */
 static void test_a_paused_sink_takes_and_stages(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 10, USEC_MINUTE);

@@ -17,7 +17,7 @@
 #include "base/metrics.h"
 #include "tests/unit/gateway/intake/intake_case.h"
 
-/* ---- HTTP --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- HTTP ------------------------------------------------------------------------------------ */
 
 static void ambiguous_requests_are_refused_and_closed(void **state) {
     (void)state;
@@ -251,7 +251,7 @@ static void a_hundred_connections(void **state) {
     assert_int_equal(gateway->usage.in_flight_bytes, 0);
 }
 
-/* ---- slow and hostile ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- slow and hostile ------------------------------------------------------------------------ */
 
 static void slow_requests_time_out(void **state) {
     (void)state;
@@ -572,7 +572,7 @@ static void unfinished_bodies_have_a_budget(void **state) {
     free(large);
 }
 
-/* ---- places for connections ---------------------------------------------------------------------------------------------------------------- */
+/* ---- places for connections ------------------------------------------------------------------ */
 
 static bool a_part_has_come(void) {
     return atomic_load(&gateway->usage.unfinished_bytes) > 0;
@@ -708,8 +708,8 @@ static void the_longest_silent_of_all_loops_goes_first(void **state) {
     assert_true(eventually(all_released));
 }
 
-/* Silence counts from the last byte. A first request that has shown a secret keeps its place while it goes on, and goes after all others when
- * it stalls; a wrong secret shows nothing. */
+/* Silence counts from the last byte. A first request that has shown a secret keeps its place while
+ * it goes on, and goes after all others when it stalls; a wrong secret shows nothing. */
 static void known_requests_keep_their_places(void **state) {
     (void)state;
     enum { PLACES = 5 };
@@ -751,7 +751,7 @@ static void known_requests_keep_their_places(void **state) {
     assert_true(eventually(all_released));
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 #define HALF_A_BODY "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nthe beginning"
 

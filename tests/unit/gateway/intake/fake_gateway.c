@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 
-/* ---- sources ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static json_t *json_of(const char *text) {
     json_error_t why;
@@ -70,7 +70,7 @@ Snapshot *fake_snapshot(FakeGateway *gateway, const FakeSource *sources, uint64_
     return snapshot;
 }
 
-/* ---- writer ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writer ---------------------------------------------------------------------------------- */
 
 static void text_of(char *out, size_t size, Span span) {
     size_t used = span.size < size - 1 ? span.size : size - 1;
@@ -139,7 +139,7 @@ char *fake_rows(FakeGateway *gateway, uint32_t sink) {
     return copy;
 }
 
-/* ---- templates: the broker's three functions that the intake uses -------------------------------------------------------------------------- */
+/* ---- templates: the broker's three functions that the intake uses ---------------------------- */
 
 TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind) {
     TemplateBatch *batch = calloc(1, sizeof *batch);
@@ -197,7 +197,7 @@ void fake_templates_release(FakeGateway *gateway) {
     pthread_mutex_unlock(&gateway->mutex);
 }
 
-/* ---- start and stop ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and stop -------------------------------------------------------------------------- */
 
 IntakeOptions fake_options(void) {
     return (IntakeOptions){
@@ -266,7 +266,7 @@ void fake_stop(FakeGateway *gateway) {
     pthread_mutex_destroy(&gateway->mutex);
 }
 
-/* ---- clients ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 #define CLIENT_PATIENCE_MS 5000
 

@@ -1,6 +1,7 @@
 /*
- * A gateway of which only the intake is real: sources from JSON, a writer thread that keeps rows in memory and completes Appends, and a
- * template broker that answers from a thread of its own. Clients are plain sockets. For tests.
+ * A gateway of which only the intake is real: sources from JSON, a writer thread that keeps rows in
+ * memory and completes Appends, and a template broker that answers from a thread of its own.
+ * Clients are plain sockets. For tests.
  */
 #pragma once
 
@@ -59,7 +60,8 @@ void fake_start(FakeGateway *gateway, const FakeSource *sources, const IntakeOpt
 /* A new generation with the given sources; sinks keep their numbers by position. */
 Snapshot *fake_snapshot(FakeGateway *gateway, const FakeSource *sources, uint64_t generation);
 void fake_stop(FakeGateway *gateway);
-/* Answers the batches that wait: each template gives "result of BODY", and fails for a body that holds `fail`. */
+/* Answers the batches that wait: each template gives "result of BODY", and fails for a body that
+ * holds `fail`. */
 void fake_templates_release(FakeGateway *gateway);
 /* A copy of the rows of a sink so far; free(). */
 char *fake_rows(FakeGateway *gateway, uint32_t sink);

@@ -1,4 +1,5 @@
-/* What the tests of the HTTP loop and of the intake share: one set of sources, and short ways to post and to look. */
+/* What the tests of the HTTP loop and of the intake share: one set of sources, and short ways to
+ * post and to look. */
 #pragma once
 
 #include <stdbool.h>

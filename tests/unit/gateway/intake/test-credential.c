@@ -84,7 +84,8 @@ static void a_long_basic_password_is_none(void **state) {
     assert_false(credential_in_headers(SECRET, (Span){text, sizeof text}, (Span){0}));
 }
 
-/* What OpenSSL's decoder would pass over or pad by itself is not base64 here; the alphabet for URLs is. */
+/* What OpenSSL's decoder would pass over or pad by itself is not base64 here; the alphabet for URLs
+ * is. */
 static void base64_is_decoded_strictly(void **state) {
     (void)state;
     static const struct {

@@ -17,7 +17,7 @@
 #include "base/metrics.h"
 #include "tests/unit/gateway/intake/intake_case.h"
 
-/* ---- answers ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void an_event_is_stored(void **state) {
     (void)state;
@@ -97,7 +97,8 @@ static void routes_and_credentials(void **state) {
     assert_int_equal(strlen(a), strlen(b));
 }
 
-/* What a browser wants to know before a page of another origin may send, and may read the answer. */
+/* What a browser wants to know before a page of another origin may send, and may read the
+ * answer. */
 static void pages_of_other_origins(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -209,7 +210,8 @@ static void a_source_without_an_enabled_sink(void **state) {
     assert_int_equal(gateway->appends, 0);
 }
 
-/* A disabled sink beside an enabled one: what it did not get is counted, and only what its source took. */
+/* A disabled sink beside an enabled one: what it did not get is counted, and only what its source
+ * took. */
 static void what_a_disabled_sink_did_not_get_is_counted(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -269,7 +271,8 @@ static Buffer gzipped(const char *text) {
     return out;
 }
 
-/* One event that is too large is a reject like any other, where no sink wants the sender to be refused. */
+/* One event that is too large is a reject like any other, where no sink wants the sender to be
+ * refused. */
 static void too_large_events(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -400,7 +403,7 @@ static void what_columns_see_of_the_request(void **state) {
     rows_are(11, "127.0.0.1\n203.0.113.9\n203.0.113.10\n");
 }
 
-/* ---- the writer --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 static void clients_that_die_are_forgotten(void **state) {
     (void)state;
@@ -513,7 +516,7 @@ static void large_requests_come_in_pieces(void **state) {
     assert_int_equal(gateway->usage.in_flight_bytes, 0);
 }
 
-/* ---- snapshots, templates, drain ------------------------------------------------------------------------------------------------------------------ */
+/* ---- snapshots, templates, drain ------------------------------------------------------------- */
 
 static uint64_t generation_gone(void) {
     Message *message = mailbox_take(gateway->control);
@@ -581,7 +584,8 @@ static void templates(void **state) {
     post("template", "", "\"fail\"", 422, "stream.in.unprocessableContent", "it was asked to", NULL);
     post("template", "Content-Type: application/x-ndjson\r\n", "1\n2\n", 200, "Sluice-Events: 2\r\n", NULL);
     rows_are(9, "\"\"\"result of 7\"\"\"\n\"\"\"result of 1\"\"\"\n\"\"\"result of 2\"\"\"\n");
-    /* Some die while their templates are evaluated; what they sent is not stored, and the others are answered. */
+    /* Some die while their templates are evaluated; what they sent is not stored, and the others
+     * are answered. */
     gateway->hold_templates = true;
     int dying = client_connect(gateway), living = client_connect(gateway);
     client_send(dying, "POST " PATH "template/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n8");

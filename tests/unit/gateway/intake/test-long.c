@@ -40,7 +40,7 @@ static size_t count_rows(uint32_t sink) {
     return count;
 }
 
-/* ---- slices ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- slices ---------------------------------------------------------------------------------- */
 
 typedef struct Sender {
     const Buffer *body;
@@ -251,7 +251,8 @@ static void templates_of_long_requests_go_in_batches(void **state) {
     assert_true(eventually(all_released));
 }
 
-/* Whose fault it is not is stored or refused whole and sent again, as with short requests: 503, never 422 or a reject. */
+/* Whose fault it is not is stored or refused whole and sent again, as with short requests: 503,
+ * never 422 or a reject. */
 static void an_event_that_cannot_be_evaluated_now_is_503(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -268,7 +269,7 @@ static void an_event_that_cannot_be_evaluated_now_is_503(void **state) {
     assert_true(eventually(all_released));
 }
 
-/* ---- sources beside each other ------------------------------------------------------------------------------------------------------------ */
+/* ---- sources beside each other --------------------------------------------------------------- */
 
 static int send_body(const char *source, const char *headers, const Buffer *body) {
     char head[300];
@@ -307,7 +308,8 @@ static bool all_wait(void) {
     return atomic_load(&gateway->usage.waiting_bytes) >= awaited;
 }
 
-/* Its events are with the broker, which does not answer: long requests of others, and of the same source, are mapped meanwhile. */
+/* Its events are with the broker, which does not answer: long requests of others, and of the same
+ * source, are mapped meanwhile. */
 static void who_waits_for_templates_holds_nobody_up(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -329,7 +331,8 @@ static void who_waits_for_templates_holds_nobody_up(void **state) {
     assert_true(eventually(all_released));
 }
 
-/* One loop, and many long requests of one source: that of another source waits only for the one that is worked on. */
+/* One loop, and many long requests of one source: that of another source waits only for the one
+ * that is worked on. */
 static void sources_take_turns(void **state) {
     (void)state;
     enum { MANY = 8 };
@@ -354,7 +357,7 @@ static void sources_take_turns(void **state) {
     assert_true(eventually(all_released));
 }
 
-/* ---- bytes in flight --------------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes in flight ------------------------------------------------------------------------- */
 
 static int send_small(const char *source, size_t size) {
     char request[4096];
@@ -424,7 +427,8 @@ static void a_large_request_takes_nothing_from_others(void **state) {
     assert_int_equal(gateway->usage.large_bytes, 0);
 }
 
-/* Alone in the gateway it is taken, whatever its size is beside the bytes in flight: its rows and its events at the broker are one claim. */
+/* Alone in the gateway it is taken, whatever its size is beside the bytes in flight: its rows and
+ * its events at the broker are one claim. */
 static void a_request_with_templates_fits_when_nothing_else_is_in_flight(void **state) {
     (void)state;
     IntakeOptions options = fake_options();

@@ -1,4 +1,5 @@
-/* Dry runs of sources whose events are records: what is given as meta values is in the rows, and is what templates get. */
+/* Dry runs of sources whose events are records: what is given as meta values is in the rows, and is
+ * what templates get. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -195,7 +195,7 @@ static void row_is(const RowPart *part, size_t sink, const char *text) {
     if (row.size) assert_memory_equal(row.data, text, row.size);
 }
 
-/* ---- one part ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one part -------------------------------------------------------------------------------- */
 
 static void rows_of_all_sinks_are_gathered(void **state) {
     (void)state;
@@ -238,7 +238,8 @@ static void rows_of_all_sinks_are_gathered(void **state) {
     assert_null(row_batch_seal(&world.batch));
 }
 
-/* One event that a sink refuses is told, with the sink and why, and those before and after it stay. */
+/* One event that a sink refuses is told, with the sink and why, and those before and after it
+ * stay. */
 static void a_refused_event_leaves_its_neighbours(void **state) {
     (void)state;
     RowPart part;
@@ -306,7 +307,8 @@ static void a_quarantined_event_is_a_reject_of_its_sink(void **state) {
     assert_int_equal(metrics_read(METRIC_EVENTS_REJECTED), rejected + 1);
 }
 
-/* Of an event of a source with a mask nothing is kept but its rows, whichever sink refuses it, unless the source says so. */
+/* Of an event of a source with a mask nothing is kept but its rows, whichever sink refuses it,
+ * unless the source says so. */
 static void a_masking_source_keeps_no_event(void **state) {
     (void)state;
     RowPart part;
@@ -417,7 +419,7 @@ static void nothing_is_stored_of_a_dry_run(void **state) {
     row_maker_free(NULL);
 }
 
-/* ---- runs -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static const Partition quiet = {.cluster = (char *)"c", .group = (char *)"g", .topic = (char *)"t", .partition = 5};
 
@@ -490,7 +492,7 @@ static void runs_are_undone_and_dropped(void **state) {
     }
 }
 
-/* ---- an event of no row, or of several ----------------------------------------------------------------------------------------------------- */
+/* ---- an event of no row, or of several ------------------------------------------------------- */
 
 static void an_event_gives_a_row_for_each_element(void **state) {
     (void)state;
@@ -536,7 +538,8 @@ static void an_event_gives_a_row_for_each_element(void **state) {
     back(append, APPEND_DONE);
 }
 
-/* Records of 0 to 99 rows of some 100 bytes, more than a piece holds. A run has the rows of its records, and no piece ends inside a record. */
+/* Records of 0 to 99 rows of some 100 bytes, more than a piece holds. A run has the rows of its
+ * records, and no piece ends inside a record. */
 static void runs_are_of_records_and_not_of_rows(void **state) {
     (void)state;
     enum { RECORDS = 1000 };
@@ -619,7 +622,7 @@ static void an_event_that_cannot_be_mapped_fails_with_a_sentence(void **state) {
     back(append, APPEND_DONE);
 }
 
-/* ---- many -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 #define SINKS 4
 static Buffer model[SINKS + 1]; /* by sink number: what must be there */
@@ -652,7 +655,8 @@ static void random_event(Random *random, RowPart *part, size_t source, unsigned 
         model_rejects++;
 }
 
-/* Parts of two sources, some undone, events kept and left, batches sealed and their memory used again. */
+/* Parts of two sources, some undone, events kept and left, batches sealed and their memory used
+ * again. */
 static void any_course_gives_what_was_kept(void **state) {
     (void)state;
     Random random = {.state = 20240229};
@@ -724,7 +728,7 @@ static void batches_of_one_maker_are_apart(void **state) {
     back(append, APPEND_DONE);
 }
 
-/* ---- events for the template broker -------------------------------------------------------------------------------------------------------- */
+/* ---- events for the template broker ---------------------------------------------------------- */
 
 static void events_are_copied_for_the_broker(void **state) {
     (void)state;

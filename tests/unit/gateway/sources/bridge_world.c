@@ -27,7 +27,7 @@ static usec_t tell_now(Clock *clock) {
 }
 static Clock test_clock = {.wall = tell_now, .boot = tell_now};
 
-/* ---- the broker ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the broker ------------------------------------------------------------------------------ */
 
 struct BridgeClient {
     int unused;
@@ -215,7 +215,7 @@ void world_put(int partition, unsigned records, WorldRecord kind) {
     }
 }
 
-/* ---- the writer ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 /* Of the run, where tables are replaced. */
 static const char *group_name(void) {
@@ -232,7 +232,8 @@ static int partition_of(const Partition *key) {
     return key->partition;
 }
 
-/* The positions and chains of a sink are those of one generation; those of earlier ones are of no use here. */
+/* The positions and chains of a sink are those of one generation; those of earlier ones are of no
+ * use here. */
 static void meet_generation(WorldSink *sink, uint32_t generation) {
     assert_true(generation >= sink->generation);
     if (generation == sink->generation) return;
@@ -373,7 +374,7 @@ size_t world_appends_held(void) {
     return count;
 }
 
-/* ---- the destinations ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the destinations ------------------------------------------------------------------------ */
 
 void world_import(int sink) {
     WorldSink *of = &world.sinks[sink];
@@ -556,7 +557,7 @@ void world_templates_back(void) {
     mailbox_post(batch->request.reply, &batch->request.message);
 }
 
-/* ---- definitions ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- definitions ----------------------------------------------------------------------------- */
 
 static json_t *json_of(const char *text) {
     json_t *value = json_loads(text, 0, NULL);
@@ -665,7 +666,7 @@ void world_move(int sink) {
     world_show();
 }
 
-/* ---- begin and end ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- begin and end --------------------------------------------------------------------------- */
 
 void world_begin(int partitions, int sinks, bool has_group) {
     memset(&world, 0, sizeof world);
@@ -764,7 +765,7 @@ void world_end(void) {
     world.board = NULL;
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 void world_step(usec_t usec) {
     world.now += usec;

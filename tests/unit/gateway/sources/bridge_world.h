@@ -1,7 +1,8 @@
 /*
- * A bridge between a broker, a writer and destinations that are all of the test: no threads, no time but the test's own. The writer keeps the rules of
- * docs/delivery.md for runs, and the destinations decide about them as drivers do, so that tables can be compared with what the broker had. For
- * tests.
+ * A bridge between a broker, a writer and destinations that are all of the test: no threads, no
+ * time but the test's own. The writer keeps the rules of docs/delivery.md for runs, and the
+ * destinations decide about them as drivers do, so that tables can be compared with what the broker
+ * had. For tests.
  */
 #pragma once
 
@@ -112,7 +113,8 @@ extern World world;
 void world_begin(int partitions, int sinks, bool has_group);
 void world_end(void);
 int world_tear_down(void **state); /* the same, for a test that may have failed */
-/* Starts the bridge, or starts it anew as after a restart of the process; `forgets`: with an empty data directory. */
+/* Starts the bridge, or starts it anew as after a restart of the process; `forgets`: with an empty
+ * data directory. */
 void world_start(void);
 void world_restart(bool forgets);
 void world_show(void); /* a new snapshot: of which sinks are enabled, of a pause */
@@ -126,11 +128,13 @@ size_t world_appends_held(void);
 void world_templates_back(void); /* not evaluated */
 /* Imports what waits of a sink, as far as it goes. */
 void world_import(int sink);
-/* The sink's rows go into another table, which has no positions, from now on; what the writer has goes where it went. */
+/* The sink's rows go into another table, which has no positions, from now on; what the writer has
+ * goes where it went. */
 void world_move(int sink);
 /* Somebody else imports the records up to `next` into the sink's table. */
 void world_overtake(int sink, int partition, int64_t next);
-/* Steps until all that the broker has is imported once into each enabled sink; fails after so many seconds of the world's time. */
+/* Steps until all that the broker has is imported once into each enabled sink; fails after so many
+ * seconds of the world's time. */
 void world_settle(unsigned seconds);
 bool world_is_settled(void);
 /* The last status; the caller's reference is dropped by the next call. */

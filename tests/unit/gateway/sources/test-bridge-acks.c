@@ -1,6 +1,7 @@
 /*
- * A bridge before a durable consumer: the stream, its consumer, the writer and all time are the test's. The writer keeps rows and marks in one
- * step, as life's does. The server delivers again what is not acked in time, and after a kill what it forgot to be acked.
+ * A bridge before a durable consumer: the stream, its consumer, the writer and all time are the
+ * test's. The writer keeps rows and marks in one step, as life's does. The server delivers again
+ * what is not acked in time, and after a kill what it forgot to be acked.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -76,7 +77,7 @@ static usec_t tell_now(Clock *clock) {
 }
 static Clock test_clock = {.wall = tell_now, .boot = tell_now};
 
-/* ---- the broker ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the broker ------------------------------------------------------------------------------ */
 
 struct BridgeClient {
     int unused;
@@ -278,7 +279,7 @@ static void kill_server(Random *random) {
     }
 }
 
-/* ---- the writer ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 static void store(const Append *append) {
     assert_string_equal(append->partitions[0].topic, "ORDERS");
@@ -355,7 +356,7 @@ static void post_templates(void *context, TemplateBatch *take_batch) {
     fail();
 }
 
-/* ---- definitions, begin and end ----------------------------------------------------------------------------------------------------------- */
+/* ---- definitions, begin and end -------------------------------------------------------------- */
 
 static json_t *json_of(const char *text) {
     json_t *value = json_loads(text, 0, NULL);
@@ -519,7 +520,7 @@ static void settle(unsigned seconds) {
     }
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void messages_become_rows_and_are_acked(void **state) {
     (void)state;
@@ -698,7 +699,8 @@ static void a_source_that_ends_is_finished(void **state) {
     bridge_status_unref(status);
 }
 
-/* What was committed of the old one says nothing about the sequences of the new one, which are a generation of their own. */
+/* What was committed of the old one says nothing about the sequences of the new one, which are a
+ * generation of their own. */
 static void a_stream_that_was_made_anew(void **state) {
     (void)state;
     static const char *const ids[] = {"2026-01-01T00:00:00.000000001Z", "2026-01-01T00:00:00.000000002Z", "2026-01-01T00:00:00.000000003Z"};

@@ -1,4 +1,5 @@
-/* Where sinks of a bridge begin that are new, or whose rows go to another table, between a broker, a writer and destinations that are of the test. */
+/* Where sinks of a bridge begin that are new, or whose rows go to another table, between a broker,
+ * a writer and destinations that are of the test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -84,7 +85,8 @@ static void a_sink_that_is_new_misses_nothing_of_what_comes_then(void **state) {
     }
 }
 
-/* The start of the process after it knows where the old table ends by the writer, or by its positions. */
+/* The start of the process after it knows where the old table ends by the writer, or by its
+ * positions. */
 static void a_sink_that_moved_before_a_start_goes_on_behind_its_old_table(void **state) {
     (void)state;
     for (int how = 0; how < 4; how++) {
@@ -126,7 +128,8 @@ static void a_disabled_sink_that_moves_goes_on_where_it_stopped(void **state) {
     world_settle(60);
 }
 
-/* Another node reads partition 1: where the source is with it, the destinations of the other sinks say. */
+/* Another node reads partition 1: where the source is with it, the destinations of the other sinks
+ * say. */
 static void a_sink_that_is_new_begins_where_other_nodes_are(void **state) {
     (void)state;
     for (int moves = 0; moves < 2; moves++) {
@@ -236,7 +239,8 @@ static void a_sink_that_is_new_waits_for_the_destinations_of_others(void **state
     assert_int_equal(world.sinks[1].positions[1], 80);
 }
 
-/* It begins where the others went on when its destination did not answer, not where they are when it does. */
+/* It begins where the others went on when its destination did not answer, not where they are when
+ * it does. */
 static void a_sink_that_is_new_gets_what_comes_while_its_destination_is_away(void **state) {
     (void)state;
     world_begin(1, 2, true);
@@ -259,7 +263,8 @@ static void a_sink_that_is_new_gets_what_comes_while_its_destination_is_away(voi
     assert_int_equal(world.sinks[1].positions[0], 150);
 }
 
-/* That it came to others was when the source read as another group: in this one it is as new as they are, also when its destination answers late. */
+/* That it came to others was when the source read as another group: in this one it is as new as
+ * they are, also when its destination answers late. */
 static void a_source_that_starts_anew_does_so_for_all_sinks(void **state) {
     (void)state;
     for (int anew = 0; anew < 2; anew++) {

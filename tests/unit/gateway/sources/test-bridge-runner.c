@@ -1,4 +1,5 @@
-/* Threads of bridges: started by snapshots, ended with their source or by a drain, before a broker and a writer that are threads' own. */
+/* Threads of bridges: started by snapshots, ended with their source or by a drain, before a broker
+ * and a writer that are threads' own. */
 #include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -32,7 +33,7 @@ static void nap(void) {
     (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
-/* ---- a broker with one partition of RECORDS records for each client ----------------------------------------------------------------------- */
+/* ---- a broker with one partition of RECORDS records for each client -------------------------- */
 
 struct BridgeClient {
     const SinkPatience *patience;
@@ -143,7 +144,7 @@ const BridgeClientType *bridge_client_of(const Source *source) {
     return &client_type;
 }
 
-/* ---- a writer that keeps ends, and destinations without positions ------------------------------------------------------------------------- */
+/* ---- a writer that keeps ends, and destinations without positions ---------------------------- */
 
 #define SINKS 8
 
@@ -197,7 +198,7 @@ static void post_job(void *context, LoadJob *take_job) {
     request_answer(&take_job->request);
 }
 
-/* ---- the runner -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the runner ------------------------------------------------------------------------------ */
 
 static Usage usage;
 static Mailbox *control;

@@ -781,7 +781,8 @@ static void positions_are_known_while_nothing_is_read(void **state) {
     assert_int_equal(world_status()->partition_count, 2);
 }
 
-/* Its positions stayed, so what was in it is not read again: that is shown until a seek has set them. */
+/* Its positions stayed, so what was in it is not read again: that is shown until a seek has set
+ * them. */
 static void a_table_that_was_made_anew_is_shown(void **state) {
     (void)state;
     world_begin(1, 2, true);
@@ -1092,7 +1093,7 @@ static void a_broker_that_is_down_at_the_start(void **state) {
     world_settle(60);
 }
 
-/* ---- anything at any time ---------------------------------------------------------------------------------------------------------------- */
+/* ---- anything at any time -------------------------------------------------------------------- */
 
 static void disturb(Random *random, int sinks) {
     int sink = (int)random_below(random, (uint64_t)sinks), partition = (int)random_below(random, (uint64_t)world.partition_count);

@@ -1,4 +1,5 @@
-/* The client of Kafka sources on a real broker, which tests/system/test_kafka_connections.py starts: what librdkafka's mock cluster cannot do. */
+/* The client of Kafka sources on a real broker, which tests/system/test_kafka_connections.py
+ * starts: what librdkafka's mock cluster cannot do. */
 /* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +31,7 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
-/* ---- the broker's side --------------------------------------------------------------------------------------------------------------- */
+/* ---- the broker's side ----------------------------------------------------------------------- */
 
 static void set_up_connection(const char *brokers, const char *login) {
     kafka_connection_set(&connection, "brokers", getenv(brokers));
@@ -131,7 +132,7 @@ static void produce_numbers(const char *topic, int from, int count) {
     }
 }
 
-/* ---- the client's side --------------------------------------------------------------------------------------------------------------- */
+/* ---- the client's side ----------------------------------------------------------------------- */
 
 static BridgeClient *open_with(const char *fields) {
     char text[1024];

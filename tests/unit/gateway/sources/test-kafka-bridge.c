@@ -1,4 +1,5 @@
-/* The client of Kafka sources, as a bridge sees it, on librdkafka's mock cluster. Sources of type kafka are of this program's list of kinds. */
+/* The client of Kafka sources, as a bridge sees it, on librdkafka's mock cluster. Sources of type
+ * kafka are of this program's list of kinds. */
 /* clang-format off */
 #include <errno.h>
 #include <setjmp.h>
@@ -33,7 +34,7 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
-/* ---- a source and its client --------------------------------------------------------------------------------------------------------- */
+/* ---- a source and its client ----------------------------------------------------------------- */
 
 static Source *source_from(const char *text) {
     Error error = {0};
@@ -131,7 +132,7 @@ static void each_source_has_its_client(void **state) {
     }
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 static void a_record_is_as_it_was_sent(void **state) {
     MockCluster cluster;
@@ -182,7 +183,7 @@ static void a_record_is_as_it_was_sent(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* ---- groups -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 typedef struct Member {
     BridgeClient *client;
@@ -286,7 +287,7 @@ static void a_group_shares_its_topics(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* ---- what is there ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 static void topics_and_offsets_are_found(void **state) {
     MockCluster cluster;
@@ -404,7 +405,7 @@ static void a_file_that_is_missing_is_said_at_once(void **state) {
     kafka_connection_free(&connection);
 }
 
-/* ---- trouble ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- trouble --------------------------------------------------------------------------------- */
 
 static void partitions_that_cannot_be_read(void **state) {
     static const struct {
@@ -521,7 +522,7 @@ static void brokers_that_go_and_come(void **state) {
     mock_cluster_end(&cluster);
 }
 
-/* ---- many partitions ----------------------------------------------------------------------------------------------------------------- */
+/* ---- many partitions ------------------------------------------------------------------------- */
 
 #ifdef __SANITIZE_THREAD__
 enum { MANY = 1000 }; /* librdkafka searches lists, which takes it minutes then */
@@ -551,7 +552,8 @@ static void ten_thousand_partitions(void **state) {
     if (type->offsets(client, offsets, MANY, DEADLINE, &error) < 0) fail_msg("%s", error.text);
     for (int32_t i = 0; i < MANY; i++) list[i] = (ClientPartition){"wide", i, offsets[i].offset};
     assert_int_equal(type->assign(client, 0, list, MANY, &error), 0);
-    /* At once: nothing of it has been read yet. They are told to the library together: one by one they take it 2 ms each. */
+    /* At once: nothing of it has been read yet. They are told to the library together: one by one
+     * they take it 2 ms each. */
     usec_t began = now();
     for (size_t i = 0; i < MANY; i++) assert_int_equal(type->pause(client, i, &error), 0);
     for (size_t i = 0; i < MANY; i++) assert_int_equal(type->seek(client, i, 0, &error), 0);

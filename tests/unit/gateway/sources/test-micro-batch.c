@@ -62,7 +62,7 @@ static usec_t tell_now(Clock *clock) {
 }
 static Clock test_clock = {.wall = tell_now, .boot = tell_now};
 
-/* ---- the world --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 static json_t *json_of(const char *text) {
     json_t *value = json_loads(text, 0, NULL);
@@ -239,7 +239,8 @@ static void rows_are(uint32_t number, const char *rows) {
     if (!span_equal(have, span_of(rows))) fail_msg("sink %u has: %.*s", number, (int)have.size, have.size ? have.data : "");
 }
 
-/* As "PARTITION:FIRST-NEXT=ROWS", with a ! behind one that sets the end; pieces are divided by |. */
+/* As "PARTITION:FIRST-NEXT=ROWS", with a ! behind one that sets the end; pieces are divided by
+ * |. */
 static void runs_are(uint32_t number, const char *runs) {
     const AppendSink *sink = sink_of(number);
     Buffer text = {0};
@@ -276,7 +277,7 @@ static void stops(size_t partition, MicroStop stop, int64_t offset, const char *
     assert_string_equal(result->reason, reason);
 }
 
-/* ---- rows and runs ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows and runs --------------------------------------------------------------------------- */
 
 static void records_become_rows_and_runs(void **state) {
     (void)state;
@@ -428,7 +429,7 @@ static void tombstones_and_a_record_to_skip_become_nothing(void **state) {
     assert_int_equal(world.counts.tombstones, 0);
 }
 
-/* ---- records that fail ------------------------------------------------------------------------------------------------------------------- */
+/* ---- records that fail ----------------------------------------------------------------------- */
 
 static void poison_stops_its_partition_only(void **state) {
     (void)state;
@@ -581,7 +582,7 @@ static void two_sinks_may_differ_about_a_record(void **state) {
     assert_int_equal(result_of(0)->offset, 1);
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 static char *text_of(size_t size, char c) {
     char *text = malloc(size + 1);
@@ -664,7 +665,7 @@ static void what_is_too_much_for_one_append_is_for_the_next(void **state) {
     free(text);
 }
 
-/* ---- room -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- room ------------------------------------------------------------------------------------ */
 
 static void without_room_everything_is_as_before(void **state) {
     (void)state;
@@ -747,7 +748,7 @@ static void a_batch_is_full_and_is_forgotten(void **state) {
     micro_batch_free(NULL);
 }
 
-/* ---- what a record has besides its value ------------------------------------------------------------------------------------------------- */
+/* ---- what a record has besides its value ----------------------------------------------------- */
 
 static void a_record_has_meta_values_and_headers(void **state) {
     (void)state;
@@ -801,7 +802,7 @@ static void a_message_of_jetstream_has_its_own(void **state) {
     runs_are(1, "0:0-42=1");
 }
 
-/* ---- a client that acks ------------------------------------------------------------------------------------------------------------------ */
+/* ---- a client that acks ---------------------------------------------------------------------- */
 
 static void add_message(int64_t sequence, const char *value, const char *token) {
     micro_batch_add(world.batch, 0,
@@ -859,7 +860,7 @@ static void messages_that_are_acked_have_no_runs(void **state) {
     tokens_are("D ");
 }
 
-/* ---- templates --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- templates ------------------------------------------------------------------------------- */
 
 static TemplateBatch *ask(void) {
     return micro_batch_templates(world.batch, world.source, world.partitions, world.gone);
@@ -1011,7 +1012,7 @@ static void results_that_come_too_late_are_dropped(void **state) {
     template_batch_free(templates);
 }
 
-/* ---- schemas ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- schemas --------------------------------------------------------------------------------- */
 
 #define FRAMED(number, value)                                                                                                              \
     { "\0\0\0\0" number value, 5 + sizeof(value) - 1 }
@@ -1115,7 +1116,7 @@ static void a_registry_that_is_down_is_named(void **state) {
     scripted_registry_stop(server);
 }
 
-/* ---- any course -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- any course ------------------------------------------------------------------------------ */
 
 enum { RECORDS = 120, KINDS = 6 };
 typedef enum RecordSort { GAP, GOOD, LARGE, BAD, TOMBSTONE, TORN } RecordSort;
@@ -1276,7 +1277,7 @@ static void any_course_gives_each_record_once(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-/* ---- columns that are inferred ----------------------------------------------------------------------------------------------------------- */
+/* ---- columns that are inferred --------------------------------------------------------------- */
 
 static MicroMade try_make(void) {
     return micro_batch_make(world.batch, world.snapshot, world.source, world.partitions, &world.append, &world.results, &world.result_count,
@@ -1296,7 +1297,8 @@ static size_t discovered(void) {
     return count;
 }
 
-/* A batch waits for the columns that it lacks, and has them when they are there; without patience they are in the rest. */
+/* A batch waits for the columns that it lacks, and has them when they are there; without patience
+ * they are in the rest. */
 static void a_batch_waits_for_columns(void **state) {
     (void)state;
     infers = 100;

@@ -1,4 +1,5 @@
-/* The clients of sources of type nats against a real nats-server, and against one that says nothing. */
+/* The clients of sources of type nats against a real nats-server, and against one that says
+ * nothing. */
 /* clang-format off */
 #include <errno.h>
 #include <setjmp.h>
@@ -325,7 +326,8 @@ static void where_to_begin(void **state) {
     }
 }
 
-/* The end of a part of a stream is the end of the stream, so that what others write there does not pass for lost. */
+/* The end of a part of a stream is the end of the stream, so that what others write there does not
+ * pass for lost. */
 static void a_part_of_a_stream(void **state) {
     (void)state;
     Reader reader;
@@ -721,7 +723,8 @@ static void a_durable_acks(void **state) {
     for (size_t i = 0; i < 20; i++) buffer_deinit(&tokens[i]);
 }
 
-/* A message that is delivered again says so, and what comes behind it does not pass for its neighbour. */
+/* A message that is delivered again says so, and what comes behind it does not pass for its
+ * neighbour. */
 static void what_is_delivered_again_has_no_order(void **state) {
     (void)state;
     Reader reader;
@@ -739,7 +742,8 @@ static void what_is_delivered_again_has_no_order(void **state) {
     close_reader(&reader);
 }
 
-/* A durable that was deleted is made again where it was, wherever the definition would have it begin. */
+/* A durable that was deleted is made again where it was, wherever the definition would have it
+ * begin. */
 static void a_durable_that_is_deleted(void **state) {
     (void)state;
     Reader reader;
@@ -801,7 +805,8 @@ static void shorten_ack_wait(const char *name) {
     json_decref(info);
 }
 
-/* Each message is committed once over kills of the server that forget acks, by the set of what is committed. */
+/* Each message is committed once over kills of the server that forget acks, by the set of what is
+ * committed. */
 static void seen_once_over_kills(void **state) {
     (void)state;
     Reader reader;

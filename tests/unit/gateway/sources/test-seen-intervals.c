@@ -156,7 +156,8 @@ static void a_mark(void **state) {
     buffer_deinit(&mark);
 }
 
-/* Each bit turned and each length but the whole one; and what the checksum allows but no writer makes. */
+/* Each bit turned and each length but the whole one; and what the checksum allows but no writer
+ * makes. */
 static void marks_that_are_none(void **state) {
     SeenIntervals seen = {0}, got = {0};
     Buffer mark = {0};
@@ -195,8 +196,9 @@ static void marks_that_are_none(void **state) {
 }
 
 /*
- * A consumer of a part of a stream, from a seed: deliveries in order, some again, commits of any of what was delivered, acks that are lost, floors,
- * restarts by way of a mark. At each step the set says of each message of the consumer whether it was committed.
+ * A consumer of a part of a stream, from a seed: deliveries in order, some again, commits of any of
+ * what was delivered, acks that are lost, floors, restarts by way of a mark. At each step the set
+ * says of each message of the consumer whether it was committed.
  */
 #define STREAM 400
 typedef struct Model {
@@ -275,7 +277,8 @@ static void any_consumer(void **state) {
     }
 }
 
-/* The same as numbers: without redeliveries a commit of all is one interval, whatever lies between in the stream. */
+/* The same as numbers: without redeliveries a commit of all is one interval, whatever lies between
+ * in the stream. */
 static void a_quick_consumer_needs_one_interval(void **state) {
     SeenIntervals seen = {0};
     (void)state;

@@ -375,7 +375,8 @@ static void bodies_of_every_kind(void **state) {
     stop(templates);
 }
 
-/* Each path is fine, but the broken-up places of all that were asked for so far are more than a set of paths may have. */
+/* Each path is fine, but the broken-up places of all that were asked for so far are more than a set
+ * of paths may have. */
 static void paths_that_events_make_up_cost_nobody_anything(void **state) {
     enum { COUNT = 300, STEPS = 30 };
     Templates *templates = start_with(&usual);
@@ -609,7 +610,8 @@ static pid_t child_of(pid_t parent) {
 }
 
 static void kill_in_mid_batch(bool zygote) {
-    /* Two kills: an event at which three workers ended is held to be the reason, and on a slow machine all three may be at the same one. */
+    /* Two kills: an event at which three workers ended is held to be the reason, and on a slow
+     * machine all three may be at the same one. */
     enum { EVENTS = 20000, KILLS = 2 };
     Templates *templates = start_with(&usual);
     Mailbox *reply = mailbox();
@@ -764,7 +766,8 @@ static void equal_templates_share_a_worker_of_one_source_only(void **state) {
     stop(templates);
 }
 
-/* Of more sources than there may be zygotes: those of equal texts hand their zygotes on, and each source still has a process of its own. */
+/* Of more sources than there may be zygotes: those of equal texts hand their zygotes on, and each
+ * source still has a process of its own. */
 static void equal_templates_hand_their_zygotes_on(void **state) {
     enum { SOURCES = 6, ROUNDS = 20, ZYGOTES = 2 };
     TemplateLimits limits = usual;
@@ -986,7 +989,8 @@ static void a_check_of_many_texts_names_the_first_that_is_wrong(void **state) {
     stop(templates);
 }
 
-/* A worker that never answers holds up neither events nor, for long, other checks; at the end all come back. */
+/* A worker that never answers holds up neither events nor, for long, other checks; at the end all
+ * come back. */
 static void checks_that_hang_hold_nobody_up(void **state) {
     char path[] = "/tmp/template-worker-XXXXXX";
     int fd = mkstemp(path);
@@ -1031,7 +1035,8 @@ static void add_numbered(TemplateCheck *asked, size_t count) {
     }
 }
 
-/* What stands behind +: is there twice after each level: 18 levels take libjsonnet a second to read, 40 take for ever. */
+/* What stands behind +: is there twice after each level: 18 levels take libjsonnet a second to
+ * read, 40 take for ever. */
 static void add_slow(TemplateCheck *asked, unsigned levels, unsigned number) {
     Buffer text = {0};
     for (unsigned i = 0; i < levels; i++) buffer_append_text(&text, "{a+:");
@@ -1058,7 +1063,8 @@ static void a_call_with_very_many_templates_takes_seconds(void **state) {
     stop(templates);
 }
 
-/* Whatever is wrong with one of them, and wherever it is: those before it pass, and its own words come back. */
+/* Whatever is wrong with one of them, and wherever it is: those before it pass, and its own words
+ * come back. */
 static void one_wrong_text_among_many_is_found(void **state) {
     static const struct {
         const char *text, *says;

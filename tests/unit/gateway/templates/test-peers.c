@@ -1,4 +1,5 @@
-/* The broker against workers that lie: this program is started again as the worker, and the template's text says what it does wrong. */
+/* The broker against workers that lie: this program is started again as the worker, and the
+ * template's text says what it does wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -276,7 +277,8 @@ static void a_lie_fails_the_events_that_it_is_about(void **state) {
     }
 }
 
-/* While others wait for what never comes, or for one that always has something to say, an honest worker's events go on. */
+/* While others wait for what never comes, or for one that always has something to say, an honest
+ * worker's events go on. */
 static void a_liar_holds_nobody_up(void **state) {
     static const char *const lies[] = {"for ever", "silence", "end of data", "died with much time"};
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {

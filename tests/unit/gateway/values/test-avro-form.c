@@ -1,4 +1,5 @@
-/* Vectors that fastavro made (vectors.py), encodings that it does not write, hostile schemas and records. The argument: vectors.json. */
+/* Vectors that fastavro made (vectors.py), encodings that it does not write, hostile schemas and
+ * records. The argument: vectors.json. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -219,7 +220,8 @@ static void counts_of_blocks_are_not_trusted(void **state) {
     buffer_deinit(&out);
     avro_form_free(form);
 
-    /* 2^32 looks to libavro's callbacks like the end of the array; the lowest number is its own negative. */
+    /* 2^32 looks to libavro's callbacks like the end of the array; the lowest number is its own
+     * negative. */
     const char *ints = "{\"type\":\"array\",\"items\":\"int\"}";
     expect_refused(ints, SPAN("\x80\x80\x80\x80\x20\x02\x04\x06\x00"), -EBADMSG, "more items");
     expect_refused(ints, SPAN("\x02\x02\x80\x80\x80\x80\x20\x02\x04\x06\x00"), -EBADMSG, "more items");

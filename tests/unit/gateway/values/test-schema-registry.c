@@ -314,7 +314,7 @@ static void wrong_urls_are_refused(void **state) {
     }
 }
 
-/* -- values ------------------------------------------------------------------------------------------------------- */
+/* -- values ------------------------------------------------------------------------------------ */
 
 static RecordResult read_value(RecordReader *reader, Span value, const char *body, BodyKind kind, Error *why) {
     Span is;
