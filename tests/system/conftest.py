@@ -42,10 +42,17 @@ def gateway(gateway_factory):
 
 
 @pytest.fixture(scope="session")
-def postgres():
+def postgres_server():
     server = Postgres()
     yield server
     server.close()
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """A server without tables: what an earlier test left there, also one that failed, is gone."""
+    postgres_server.empty()
+    return postgres_server
 
 
 class Destination(typing.NamedTuple):
@@ -58,18 +65,14 @@ class Destination(typing.NamedTuple):
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def destination_of(request, gateway_factory):
-    """A function that starts a gateway; `tables` are dropped at the end, where the database outlives the test."""
-    dropped = []
+    """A function that starts a gateway with the destination."""
 
-    def make(*tables):
+    def make():
         if request.param == "sqlite":
             gateway = gateway_factory().start()
             return Destination(gateway, "local", gateway.rows)
         postgres = request.getfixturevalue("postgres")
-        dropped.extend((postgres, table) for table in tables)
         gateway = gateway_factory(f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres.uri}\n").start()
         return Destination(gateway, "warehouse", postgres.rows)
 
-    yield make
-    for postgres, table in dropped:
-        postgres.rows(f"DROP TABLE IF EXISTS {table} CASCADE")
+    return make

@@ -98,6 +98,16 @@ class Postgres:
         finally:
             connection.close()
 
+    def empty(self):
+        """Removes all schemas with what is in them, and makes the schema "public" again."""
+        schemas = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        things = "SELECT 1 FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'public'::regnamespace LIMIT 1"
+        if self.rows(schemas) == [("public",)] and not self.rows(things):
+            return
+        for (schema,) in self.rows(schemas):
+            self.rows(f'SET lock_timeout = 20000; DROP SCHEMA "{schema}" CASCADE')
+        self.rows("CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO public")
+
     def close(self):
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,10 +1,9 @@
 """A topic of 40 sets of fields, which its senders changed over the years, becomes the table that a person would have written for it.
 
-tests/inference/orders.ndjson holds the events, one for each set, in the order in which they were sent; an empty line: the senders had a
-break, in which the gateway made the columns. A part is in the stream before the gateway reads on; in the first one the types of some fields
-are widened. Within a part, fields come before values that do not fit, so that the order of the columns does not depend on how many messages
-are read at once. tests/inference/orders.sql is the table as a person writes it. PostgreSQL itself says whether the two are equal: both are
-read back by pg_dump.
+tests/inference/orders.ndjson holds the events, one for each set, in the order in which they were sent. An empty line is a break of the
+senders, in which the gateway made the columns. A part is in the stream before the gateway reads on. Within a part, fields come before
+values that do not fit, and no type has to be widened, so the table does not depend on how many messages are read at once.
+tests/inference/orders.sql is the table as a person writes it. PostgreSQL itself says whether the two are equal: pg_dump reads both.
 """
 
 import json
@@ -53,11 +52,6 @@ def rows_of(postgres, table):
     return postgres.rows(f"SELECT count(*) FROM {table}")[0][0] if is_there else 0
 
 
-def clean(postgres):
-    for name in ("public.orders", "sluice.columns", "sluice.positions"):
-        postgres.rows(f"DROP TABLE IF EXISTS {name}")
-
-
 def shape(event, path=()):
     """The fields of an event and what kind of value each has."""
     found = set()
@@ -67,7 +61,6 @@ def shape(event, path=()):
 
 
 def test_forty_sets_of_fields_become_the_table_that_a_person_writes(gateway_factory, nats, postgres):
-    clean(postgres)
     sent = parts()
     assert len({shape(json.loads(text)) for part in sent for text in part}) == sum(map(len, sent)) == 40
     nats.publish("orders.new", sent[0])  # they are there before the table is
@@ -93,4 +86,3 @@ def test_forty_sets_of_fields_become_the_table_that_a_person_writes(gateway_fact
     postgres.rows((FOLDER / "orders.sql").read_text())
     written = ddl(postgres, "public.orders")
     assert made == written, "\n".join(made)
-    clean(postgres)

@@ -37,7 +37,7 @@ def apply_page(gateway, connection="local"):
 
 
 def test_the_first_example(destination_of):
-    gateway, connection, rows = destination_of("shop.events", "sluice.columns")
+    gateway, connection, rows = destination_of()
     url, manifest = apply_page(gateway, connection)
     event = json.loads(re.search(r"events such as `(.*?)`", PAGE)[1])
     assert gateway.post(url, event).status == 200

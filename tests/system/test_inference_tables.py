@@ -46,7 +46,7 @@ class Shop:
 
 @pytest.fixture
 def destination(destination_of):
-    return Shop(destination_of("events", "sluice.columns"))
+    return Shop(destination_of())
 
 
 def test_fields_become_columns(destination):

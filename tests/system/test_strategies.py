@@ -15,7 +15,7 @@ def path(name, data_type="text", **fields):
 
 @pytest.fixture
 def destination(destination_of):
-    return destination_of("orders")
+    return destination_of()
 
 
 def post_events(gateway, url, *events):

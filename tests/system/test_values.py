@@ -338,12 +338,13 @@ def event_of(reject):
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory, postgres):
+def tables(tmp_path_factory, postgres_server):
     from sluice import Gateway
 
-    config = f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres.uri}\n"
+    config = f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres_server.uri}\n"
+    postgres_server.empty()
     gateway = Gateway(tmp_path_factory.mktemp("values"), config).start()
-    yield Tables(gateway, postgres)
+    yield Tables(gateway, postgres_server)
     gateway.close()
 
 
