@@ -55,9 +55,10 @@ static const FoundColumn *find_found(const FoundTable *found, const char *name) 
 }
 
 /* A compatible type may refuse values, as jsonb a text with U+0000; a field's column must not. */
-static bool holds_all(const NameSearch *names, const char *type) {
-    if (names->column->data_type == DATA_JSON) return strcmp(names->rules->type_of(names->column), type) == 0;
-    return names->rules->compatible(names->job->target, names->column, type);
+static bool holds_all(const NameSearch *names, const FoundColumn *there) {
+    const TypeRules *rules = names->rules;
+    if (names->column->data_type == DATA_JSON) return strcmp(rules->type_of(names->column), there->type) == 0;
+    return (rules->holds_all ? rules->holds_all : rules->compatible)(names->job->target, names->column, there);
 }
 
 static bool is_taken(void *context, const char *name) {
@@ -70,7 +71,7 @@ static bool is_taken(void *context, const char *name) {
         if (!column_is_inferred(column) && span_equal_nocase(span_of(column->name), span_of(name))) return true;
     }
     const FoundColumn *there = find_found(names->found, name);
-    return there && (strcmp(there->name, name) != 0 || there->is_generated || there->is_primary_key || !holds_all(names, there->type));
+    return there && (strcmp(there->name, name) != 0 || there->is_generated || there->is_primary_key || !holds_all(names, there));
 }
 
 /* Does the target have the column already? An import makes it again when the table lacks it. */

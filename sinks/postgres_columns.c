@@ -11,6 +11,7 @@
 #include "sinks/postgres_array.h"
 #include "sinks/postgres_table.h"
 #include "sinks/postgres_transaction.h"
+#include "sinks/postgres_types.h"
 
 #define TABLE_COLUMNS_MAX 1600 /* of PostgreSQL, with those that were dropped */
 

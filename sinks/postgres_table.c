@@ -7,59 +7,12 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "sinks/postgres_types.h"
 #include "sinks/replace_run.h"
 #include "sinks/table_shape.h"
 
 #define RACES_MAX 5
-
-static const char *type_of(const Column *column) {
-    switch (column->data_type) {
-    case DATA_TEXT: return "text";
-    case DATA_INTEGER: return "bigint";
-    case DATA_NUMBER: return "double precision";
-    case DATA_DECIMAL: return "numeric";
-    case DATA_BOOLEAN: return "boolean";
-    case DATA_TIMESTAMP: return "timestamp with time zone";
-    case DATA_DATE: return "date";
-    case DATA_JSON: return column->inferred == COLUMN_DECLARED ? "jsonb" : "json"; /* any JSON may be inferred */
-    case DATA_BYTES: return "bytea";
-    case DATA_UUID: return "uuid";
-    case DATA_JSON_TEXT: return "json";
-    }
-    unreachable();
-}
-
-/*
- * A type is compatible when it keeps the value or refuses the row, but never changes the value
- * silently (as numeric(10,2), char(n) or real would). The columns that Sluice fills by itself may
- * have the type that their text is.
- */
-static bool compatible(const SinkTarget *target, const Column *column, const char *found) {
-    if (strcmp(found, type_of(column)) == 0) return true;
-    switch (column->data_type) {
-    case DATA_TEXT:
-        if (strncmp(found, "character varying", 17) == 0) return true;
-        if (column->type == COLUMN_ID) return !target->explode && strcmp(found, "uuid") == 0; /* `UUID#N` is none */
-        if (column->type == COLUMN_IP) return strcmp(found, "inet") == 0;
-        if (column->type == COLUMN_HEADERS) return strcmp(found, "json") == 0 || strcmp(found, "jsonb") == 0;
-        if (column->type == COLUMN_DATETIME)
-            return strcmp(found, "timestamp with time zone") == 0 || strcmp(found, "timestamp(3) with time zone") == 0;
-        return false;
-    case DATA_INTEGER:
-    case DATA_NUMBER: return strcmp(found, "numeric") == 0;
-    case DATA_TIMESTAMP: return strcmp(found, "timestamp(6) with time zone") == 0;
-    case DATA_JSON: return strcmp(found, "json") == 0 || strcmp(found, "jsonb") == 0;
-    case DATA_DECIMAL:
-    case DATA_BOOLEAN:
-    case DATA_DATE:
-    case DATA_BYTES:
-    case DATA_UUID:
-    case DATA_JSON_TEXT: return false;
-    }
-    unreachable();
-}
-
-const TypeRules postgres_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = false};
 
 static char *split_table(const SinkTarget *target, const char **ret_table) {
     return postgres_split_name(target->table.table_id, ret_table);
@@ -133,26 +86,33 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
     return SINK_DONE;
 }
 
-/* Domains are shown as what they are made of: their CHECKs refuse rows, but do not change
- * values. */
+/* Domains are shown as what they are made of, through all their levels: their CHECKs refuse rows,
+ * but do not change values. */
+#define COLUMNS_SELECT                                                                                                                     \
+    "SELECT a.attname, pg_catalog.format_type(base.oid, base.modifier),"                                                                   \
+    " CASE WHEN t.typtype = 'e' THEN '" POSTGRES_ENUM "' WHEN t.typtype = 'b' AND t.typname = '" POSTGRES_CITEXT                           \
+    "' THEN '" POSTGRES_CITEXT "' ELSE pg_catalog.format_type(base.oid, base.modifier) END,"                                               \
+    " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',"                               \
+    " EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate"                     \
+    " AND a.attnum = ANY (i.indkey))"                                                                                                      \
+    " FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL (WITH RECURSIVE level (oid, modifier) AS (SELECT a.atttypid, a.atttypmod"          \
+    " UNION ALL SELECT d.typbasetype, d.typtypmod FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype = 'd')"        \
+    " SELECT level.oid, level.modifier FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype <> 'd') AS base"          \
+    " JOIN pg_catalog.pg_type t ON t.oid = base.oid"
+
 static SinkResult read_columns(PostgresSession *session, const PostgresPresence *presence, FoundTable *found, Error *error) {
-    static const char sql[] =
-        "SELECT a.attname, CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)"
-        " ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END,"
-        " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',"
-        " EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate"
-        " AND a.attnum = ANY (i.indkey))"
-        " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
-        " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    static const char sql[] = COLUMNS_SELECT " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, 1, (const char *const[]){presence->oid}, &rows, error);
-    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 5, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 6, error);
     if (result != SINK_DONE) return result;
     for (int i = 0; i < PQntuples(rows); i++) {
         FoundColumn *column = found_table_add(found, PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
-        column->needs_value = PQgetvalue(rows, i, 2)[0] == 't';
-        column->is_generated = PQgetvalue(rows, i, 3)[0] == 't';
-        column->is_primary_key = PQgetvalue(rows, i, 4)[0] == 't';
+        free(column->kind);
+        column->kind = text_copy(PQgetvalue(rows, i, 2));
+        column->needs_value = PQgetvalue(rows, i, 3)[0] == 't';
+        column->is_generated = PQgetvalue(rows, i, 4)[0] == 't';
+        column->is_primary_key = PQgetvalue(rows, i, 5)[0] == 't';
     }
     PQclear(rows);
     return SINK_DONE;
@@ -206,7 +166,7 @@ static SinkResult add_columns(PostgresSession *session, const SinkTarget *target
         if (!missing || !missing[i]) continue;
         buffer_printf(&sql, "%sADD COLUMN IF NOT EXISTS ", separator);
         sql_put_identifier(&sql, target->columns[i].name);
-        buffer_printf(&sql, " %s", type_of(&target->columns[i]));
+        buffer_printf(&sql, " %s", postgres_type_of(&target->columns[i]));
         separator = ", ";
     }
     SinkResult result = SINK_DONE;
@@ -406,7 +366,7 @@ SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target
         const Column column = {.data_type = item->type, .inferred = item->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED};
         buffer_printf(&sql, "%sADD COLUMN ", separator);
         sql_put_identifier(&sql, map->items[i].name);
-        buffer_printf(&sql, " %s", type_of(&column));
+        buffer_printf(&sql, " %s", postgres_type_of(&column));
         separator = ", ";
     }
     SinkResult result = SINK_DONE;

@@ -27,7 +27,6 @@ SinkResult postgres_table_find(PostgresSession *session, const SinkTarget *targe
 /* Adds the new columns of the map that the table lacks. In a transaction, which holds their locks
  * until its end. */
 SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target, const ColumnMap *map, Error *error);
-extern const TypeRules postgres_type_rules;
 
 /* As the driver's inspect. */
 SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);

@@ -28,10 +28,10 @@ static const char *type_of(const Column *column) {
     unreachable();
 }
 
-/* `found_type` is what read_columns made of the declaration: the type that values get, or ANY when
+/* `kind` is what read_columns made of the declaration: the type that values get, or ANY when
  * they stay as they are. */
-static bool compatible(const SinkTarget *target, const Column *column, const char *found_type) {
-    return strcmp(found_type, "ANY") == 0 || strcmp(found_type, type_of(column)) == 0;
+static bool compatible(const SinkTarget *target, const Column *column, const FoundColumn *there) {
+    return strcmp(there->kind, "ANY") == 0 || strcmp(there->kind, type_of(column)) == 0;
 }
 
 const TypeRules sqlite_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = true};

@@ -17,6 +17,7 @@
 typedef struct FoundColumn {
     char *name;
     char *type;        /* as the destination writes it */
+    char *kind;        /* the type by which it is accepted, as the driver's TypeRules know it; at first as `type` */
     bool needs_value;  /* NOT NULL without default */
     bool is_generated; /* cannot be written */
     bool is_primary_key;
@@ -31,7 +32,9 @@ typedef struct FoundTable {
 typedef struct TypeRules {
     const char *(*type_of)(const Column *column); /* what a new table gets */
     /* Holds every value of the column unchanged, or refuses it. */
-    bool (*compatible)(const SinkTarget *target, const Column *column, const char *found_type);
+    bool (*compatible)(const SinkTarget *target, const Column *column, const FoundColumn *there);
+    /* Is compatible and refuses no value; NULL: as compatible. */
+    bool (*holds_all)(const SinkTarget *target, const Column *column, const FoundColumn *there);
     bool ignore_case; /* of column names */
 } TypeRules;
 

@@ -15,8 +15,8 @@ static const char *type_of(const Column *column) {
     return column->data_type == DATA_INTEGER ? "INT" : "TEXT";
 }
 
-static bool compatible(const SinkTarget *target, const Column *column, const char *found) {
-    return strcmp(type_of(column), found) == 0;
+static bool compatible(const SinkTarget *target, const Column *column, const FoundColumn *there) {
+    return strcmp(type_of(column), there->type) == 0;
 }
 
 static const TypeRules exact = {.type_of = type_of, .compatible = compatible};
@@ -36,6 +36,24 @@ static void order_and_case(void **state) {
     assert_int_equal(sink_table_compare(&box.target, &found, &exact, missing, &error), SINK_DONE);
     assert_false(missing[0]);
     assert_true(missing[1]);
+    found_table_deinit(&found);
+    sink_case_deinit(&box);
+}
+
+/* A difference of types names the data types that the table's column takes as it is. */
+static void types(void **state) {
+    SinkCase box;
+    sink_case_init(&box, "t", "a:text b:integer c:integer", 1);
+    box.columns[1].type = box.columns[2].type = COLUMN_PATH;
+    FoundTable found = {0};
+    (void)found_table_add(&found, "a", "TEXT");
+    (void)found_table_add(&found, "b", "TEXT");
+    (void)found_table_add(&found, "c", "DATE");
+    Error error = {0};
+    assert_int_equal(sink_table_compare(&box.target, &found, &exact, NULL, &error), SINK_REFUSED);
+    assert_string_equal(error.text, "Table \"t\" differs from the sink: column \"b\" is TEXT and should be INT, or the sink's dataType"
+                                    " text, number, decimal, boolean, timestamp, date, json, bytes, uuid or jsonText;"
+                                    " column \"c\" is DATE and should be INT.");
     found_table_deinit(&found);
     sink_case_deinit(&box);
 }
@@ -126,8 +144,11 @@ static void sql_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order_and_case),   cmocka_unit_test(keys),
-        cmocka_unit_test(what_is_left_out), cmocka_unit_test(many_differences_are_counted),
+        cmocka_unit_test(order_and_case),
+        cmocka_unit_test(types),
+        cmocka_unit_test(keys),
+        cmocka_unit_test(what_is_left_out),
+        cmocka_unit_test(many_differences_are_counted),
         cmocka_unit_test(sql_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
