@@ -19,7 +19,7 @@
 #include "storage/instance.h"
 
 #define FORMAT_FILE "format"
-#define FORMAT_BYTES_MOST 4096
+#define FORMAT_BYTES_MAX 4096
 #define STAGING "staging"
 #define ENVIRONMENT "sluice.mdb"
 #define RESERVE (1u << 20) /* for a record that is written here, also when the map is full */
@@ -130,7 +130,7 @@ static int read_format(const DataDirectory *directory, Format *ret_format, Error
     _cleanup_free_ char *text = NULL;
     size_t size;
     *ret_format = (Format){0};
-    int result = files_read_all(directory->files, FORMAT_FILE, FORMAT_BYTES_MOST, &text, &size, error);
+    int result = files_read_all(directory->files, FORMAT_FILE, FORMAT_BYTES_MAX, &text, &size, error);
     if (result == -ENOENT) return 0;
     if (result < 0) return result;
     json_error_t where;
@@ -326,6 +326,44 @@ int data_directory_open(const char *path, DataDirectory *ret_directory, Error *e
     check(!uuid_is_nil(&directory.instance) && directory.lock_fd >= 0 && directory.environment_lock_fd >= 0);
     *ret_directory = directory;
     return 0;
+}
+
+/* What is no data directory gets no file `lock` either. */
+static int look_for(const char *path, Error *error) {
+    Buffer text = {0};
+    buffer_printf(&text, "%s/" ENVIRONMENT "/data.mdb", path);
+    _cleanup_free_ char *name = buffer_take(&text);
+    if (access(name, F_OK) == 0) return 0;
+    if (errno == ENOENT || errno == ENOTDIR) return error_set(error, -ENOENT, "\"%s\" is no data directory: it has no " ENVIRONMENT, path);
+    return error_set(error, -errno, "cannot look at \"%s\": %s", name, strerrordesc_np(errno));
+}
+
+static int inspect_locked(DataDirectory *directory, Environment **ret_environment, Error *error) {
+    Format format;
+    Buffer text = {0};
+    int result = files_open(directory->path, &directory->files, error);
+    if (result == 0) result = read_format(directory, &format, error);
+    if (result < 0) return result;
+    buffer_printf(&text, "%s/" ENVIRONMENT, directory->path);
+    _cleanup_free_ char *path = buffer_take(&text);
+    result = lock_environment(directory, path, error);
+    if (result < 0) return result;
+    directory->instance = format.instance;
+    return environment_open(&(EnvironmentOptions){.path = path}, ret_environment, error);
+}
+
+int data_directory_inspect(const char *path, DataDirectory *ret_directory, Environment **ret_environment, Error *error) {
+    DataDirectory directory = {.lock_fd = -1, .environment_lock_fd = -1};
+    directory.path = realpath(path, NULL);
+    if (!directory.path) return error_set(error, -errno, "cannot find the data directory \"%s\": %s", path, strerrordesc_np(errno));
+    int result = look_for(directory.path, error);
+    if (result == 0) result = take_lock(directory.path, &directory.lock_fd, error);
+    if (result == 0) result = inspect_locked(&directory, ret_environment, error);
+    if (result < 0)
+        data_directory_close(&directory);
+    else
+        *ret_directory = directory;
+    return result;
 }
 
 void data_directory_close(DataDirectory *directory) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/uuid.h"
+#include "storage/environment.h"
 
 #define DATA_FORMAT 3 /* this program writes this one, and reads it and those before: docs/formats.md says what differs */
 
@@ -28,4 +29,9 @@ typedef struct DataDirectory {
  * or sluice.mdb is there without the format file: says what to do. -EBADMSG: the format file is
  * damaged. */
 int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error);
+/* For a command that looks at the directory of a gateway that does not run: locks it and opens its
+ * environment; writes nothing but the file `lock`. `instance` is nil where there is no format file.
+ * -ENOENT: it is no data directory. -EBUSY, -EPROTO, -EBADMSG and -EILSEQ: as above. The caller
+ * closes the environment (environment_close), then the directory. */
+int data_directory_inspect(const char *path, DataDirectory *ret_directory, Environment **ret_environment, Error *error);
 void data_directory_close(DataDirectory *directory);

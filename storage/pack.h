@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/span.h"
@@ -45,6 +46,9 @@ typedef struct SliceReader SliceReader;
  * -ENODATA: the file ends too early), here or from slice_read. */
 int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader, Error *error);
 enum { SLICE_READ_END = 1, SLICE_READ_DAMAGED = 2 };
+/* The same for a slice of the pack at `path`, which pack_read_directory read: wherever the file lies,
+ * and whatever its name is. */
+int slice_open_at(Files *files, const char *path, const SliceRecord *slice, SliceReader **ret_reader, Error *error);
 /* Next whole rows, about 256 KB at most (or one longer row). SLICE_READ_DAMAGED: frame or checksum
  * do not hold (found before the last block is given). */
 int slice_read(SliceReader *reader, Span *ret_rows, Error *error); /* `error` says what is damaged, too. After < 0 (I/O): as rewound */
@@ -58,9 +62,13 @@ typedef struct SliceRuns {
 } SliceRuns;
 int slice_runs(SliceReader *reader, SliceRuns *ret_runs, Error *error);
 void slice_runs_deinit(SliceRuns *runs);
+/* The JSON text that describes the slice (docs/formats.md), appended to `out`. 0,
+ * SLICE_READ_DAMAGED or < 0. */
+int slice_description(SliceReader *reader, Buffer *out, Error *error);
 void slice_close(SliceReader *reader); /* NULL-safe */
 /* Reads the slice through once: 0 or SLICE_READ_DAMAGED. */
 int slice_verify(Files *files, const SliceRecord *slice, Error *error);
+int slice_verify_at(Files *files, const char *path, const SliceRecord *slice, Error *error);
 
 /* What a pack says of itself: header and footer, verified; its rows are not read. -EBADMSG: a part
  * does not hold. For any path, so that a pack can be read that the ledger does not know. */

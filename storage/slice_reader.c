@@ -167,6 +167,10 @@ static int read_header(SliceReader *reader, Error *error) {
 int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader, Error *error) {
     char path[64];
     pack_path(&slice->pack, path);
+    return slice_open_at(files, path, slice, ret_reader, error);
+}
+
+int slice_open_at(Files *files, const char *path, const SliceRecord *slice, SliceReader **ret_reader, Error *error) {
     SliceReader *reader = calloc(1, sizeof *reader);
     check(reader);
     *reader = (SliceReader){.files = files, .slice = *slice};
@@ -311,10 +315,24 @@ void slice_runs_deinit(SliceRuns *runs) {
     partitions_deinit(&runs->partitions);
 }
 
+int slice_description(SliceReader *reader, Buffer *out, Error *error) {
+    _cleanup_(buffer_deinit) Buffer frame = {0};
+    if (reader->damaged) return tell_damage(reader, error);
+    int result = read_description(reader, &frame, error);
+    if (result == 0) buffer_append(out, frame.data + FRAME_PREFIX_BYTES, reader->description_bytes);
+    return result > 0 ? tell_damage(reader, error) : result;
+}
+
 int slice_verify(Files *files, const SliceRecord *slice, Error *error) {
+    char path[64];
+    pack_path(&slice->pack, path);
+    return slice_verify_at(files, path, slice, error);
+}
+
+int slice_verify_at(Files *files, const char *path, const SliceRecord *slice, Error *error) {
     SliceReader *reader;
     Span rows;
-    int result = slice_open(files, slice, &reader, error);
+    int result = slice_open_at(files, path, slice, &reader, error);
     if (result < 0) return result;
     do result = slice_read(reader, &rows, error);
     while (result == 0);

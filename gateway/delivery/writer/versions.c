@@ -157,6 +157,11 @@ int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target
     return same ? 0 : catalog_put(txn, CATALOG_VERSIONS, at, span_of(target), error);
 }
 
+int versions_find_stored(Txn *txn, uint32_t sink, uint32_t version, Span *ret_target, Error *error) {
+    char key[9];
+    return catalog_get(txn, CATALOG_VERSIONS, version_key(sink, version, key), ret_target, error);
+}
+
 int versions_sink_of(Span key, uint32_t *ret_sink, Error *error) {
     if (key.size != 9) return error_set(error, -EBADMSG, "the catalog holds a key of %zu bytes among the versions of targets", key.size);
     *ret_sink = load_be32(key.data + 1);

@@ -46,6 +46,9 @@ struct WriterConnection *versions_connection_of(SinkVersions *versions, struct C
 bool versions_go_to(SinkVersions *versions, struct ConnectionTable *connections, const SinkTarget *target);
 /* In the catalog. What is stored already is not written again: a start orders all sinks. */
 int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error);
+/* The text that versions_store wrote; valid until the transaction ends. 0, CATALOG_NOT_FOUND
+ * (storage/catalog.h) or < 0. */
+int versions_find_stored(Txn *txn, uint32_t sink, uint32_t version, Span *ret_target, Error *error);
 /* Adds what versions_store wrote; it is not read yet. */
 void versions_load(SinkVersions *versions, Span key, Span document);
 /* The sink that a key of the catalog belongs to. */
