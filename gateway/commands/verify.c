@@ -19,12 +19,12 @@
 #include "storage/rejects.h"
 #include "storage/totals.h"
 
-typedef struct Verify {
+typedef struct Verification {
     Stopped stopped;
     size_t faults;
-} Verify;
+} Verification;
 
-__attribute__((format(printf, 2, 3))) static void fault(Verify *verify, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void fault(Verification *verify, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     (void)fputs("damaged: ", stdout);
@@ -36,7 +36,7 @@ __attribute__((format(printf, 2, 3))) static void fault(Verify *verify, const ch
 
 /* ---- the log --------------------------------------------------------------------------------- */
 
-static void check_group(Verify *verify, const GroupView *group, uint64_t *rows) {
+static void check_group(Verification *verify, const GroupView *group, uint64_t *rows) {
     for (size_t i = 0; i < group->count; i++) {
         const GroupEntry *entry = &group->entries[i];
         *rows += entry->rows;
@@ -46,7 +46,7 @@ static void check_group(Verify *verify, const GroupView *group, uint64_t *rows) 
     }
 }
 
-static int check_log(Verify *verify, Error *error) {
+static int check_log(Verification *verify, Error *error) {
     CommitLogReader *reader;
     GroupView group;
     uint64_t first, last, next = 0, groups = 0, rows = 0;
@@ -73,17 +73,17 @@ static int check_log(Verify *verify, Error *error) {
 /* ---- the ledger and the statistics ------------------------------------------------------------ */
 
 typedef struct Sinks {
-    Verify *verify;
+    Verification *verify;
     size_t count;
 } Sinks;
 
 static void totals_damaged(void *context, uint32_t sink, const char *why) {
-    Verify *verify = context;
+    Verification *verify = context;
     fault(verify, "the statistics of %s: %s", stopped_label(&verify->stopped, sink), why);
 }
 
 /* What does not hold is no failure of the command. */
-static int settle_result(Verify *verify, const char *what, int result, const Error *why, Error *error) {
+static int settle_result(Verification *verify, const char *what, int result, const Error *why, Error *error) {
     if (result == -EBADMSG)
         fault(verify, "%s: %s", what, why->text);
     else if (result < 0)
@@ -100,7 +100,7 @@ static int count_reject(void *context, const Reject *reject, Error *error) {
 
 static int check_sink(void *context, const SinkTotals *totals, Error *error) {
     Sinks *sinks = context;
-    Verify *verify = sinks->verify;
+    Verification *verify = sinks->verify;
     Txn *txn = verify->stopped.txn;
     char what[160];
     uint64_t found = 0, counted = 0;
@@ -118,7 +118,7 @@ static int check_sink(void *context, const SinkTotals *totals, Error *error) {
     return r;
 }
 
-static int check_ledger(Verify *verify, Error *error) {
+static int check_ledger(Verification *verify, Error *error) {
     Txn *txn = verify->stopped.txn;
     Sinks sinks = {.verify = verify};
     size_t before = verify->faults;
@@ -145,7 +145,7 @@ static int count_document(void *context, Span key, Span document, Error *error) 
 }
 
 /* A walk leaves a damaged document out, and counts it. */
-static int check_catalog(Verify *verify, Error *error) {
+static int check_catalog(Verification *verify, Error *error) {
     size_t documents = 0;
     uint64_t before = metrics_read(METRIC_DAMAGED_RECORDS);
     int r = 0;
@@ -160,7 +160,7 @@ static int check_catalog(Verify *verify, Error *error) {
 
 /* ---- packs ----------------------------------------------------------------------------------- */
 
-static int check_missing(Verify *verify, Error *error) {
+static int check_missing(Verification *verify, Error *error) {
     MissingSlices missing = {0};
     int r = missing_find(verify->stopped.directory.files, verify->stopped.txn, &missing, error);
     if (r < 0) return r;
@@ -175,7 +175,7 @@ static int check_missing(Verify *verify, Error *error) {
     return 0;
 }
 
-static int check_pack(Verify *verify, const char *path, uint64_t *rows, Error *error) {
+static int check_pack(Verification *verify, const char *path, uint64_t *rows, Error *error) {
     Files *files = verify->stopped.directory.files;
     PackDirectory directory;
     Error why = {0};
@@ -194,7 +194,7 @@ static int check_pack(Verify *verify, const char *path, uint64_t *rows, Error *e
     return r;
 }
 
-static int check_packs(Verify *verify, const char *folder, Error *error) {
+static int check_packs(Verification *verify, const char *folder, Error *error) {
     Names names = {0};
     uint64_t rows = 0;
     size_t before = verify->faults, packs = 0;
@@ -212,7 +212,7 @@ static int check_packs(Verify *verify, const char *folder, Error *error) {
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static int check_all(Verify *verify, Error *error) {
+static int check_all(Verification *verify, Error *error) {
     int r = check_catalog(verify, error);
     if (r == 0) r = check_log(verify, error);
     if (r == 0) r = check_ledger(verify, error);
@@ -225,7 +225,7 @@ static int check_all(Verify *verify, Error *error) {
 
 static int run(const Arguments *arguments) {
     Error error = {0};
-    Verify verify = {0};
+    Verification verify = {0};
     int r = stopped_open(arguments, &verify.stopped, &error);
     if (r == 0) {
         r = check_all(&verify, &error);
