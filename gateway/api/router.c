@@ -61,6 +61,7 @@ static const ApiRoute routes[] = {
     {"PATCH", SINK "/settings", ROLE_OPERATOR, API_JSON, 0, api_settings_patch, {0}},
     {"POST", SINK "/flush", ROLE_OPERATOR, API_NO_BODY, 0, api_sinks_flush, {0}},
     {"GET", SINK "/statistics/total", ROLE_READ, API_NO_BODY, 0, api_statistics_total, {0}},
+    {"GET", SINK "/statistics/files", ROLE_READ, API_NO_BODY, 0, api_statistics_files, {"failedFiles", "limit"}},
     {"GET", SINK "/rejects", ROLE_READ, API_NO_BODY, 0, api_rejects_list, {"afterId", "limit", "format"}},
     {"DELETE", SINK "/rejects", ROLE_ADMIN, API_NO_BODY, 0, api_rejects_delete, {"upToId"}},
 };

@@ -112,6 +112,7 @@ void api_settings_patch(ApiRequest *request);
 void api_tasks_get(ApiRequest *request);
 /* statistics.c */
 void api_statistics_total(ApiRequest *request);
+void api_statistics_files(ApiRequest *request);
 /* rejects.c */
 void api_rejects_list(ApiRequest *request);
 void api_rejects_delete(ApiRequest *request);

@@ -7,35 +7,35 @@
 #include "config/source_bridge.h"
 #include "gateway/api/bridge_json.h"
 
-static json_t *time_json(usec_t wall) {
+json_t *statistics_time_json(usec_t wall) {
     char text[25];
     if (wall == 0) return json_null();
     clock_format_utc(wall, text);
     return json_string(text);
 }
 
-static json_t *level(uint64_t rows, uint64_t bytes, usec_t first, usec_t last) {
+json_t *statistics_level_json(uint64_t rows, uint64_t bytes, usec_t first, usec_t last) {
     json_t *json = json_pack("{s:I, s:I, s:o, s:o}", "recordsCount", (json_int_t)rows, "size", (json_int_t)bytes, "firstRecordAt",
-                             time_json(first), "lastRecordAt", time_json(last));
+                             statistics_time_json(first), "lastRecordAt", statistics_time_json(last));
     check(json);
     return json;
 }
 
 static json_t *tally_json(const Tally *tally) {
-    return level(tally->rows, tally->bytes, tally->rows ? tally->first_time : 0, tally->rows ? tally->last_time : 0);
+    return statistics_level_json(tally->rows, tally->bytes, tally->rows ? tally->first_time : 0, tally->rows ? tally->last_time : 0);
 }
 
 /* What was imported since the statistics were cleared. */
 static json_t *target_json(const SinkTotals *totals) {
     uint64_t rows = totals->imported.rows - totals->cleared_rows, bytes = totals->imported.bytes - totals->cleared_bytes;
-    return level(rows, bytes, rows ? totals->imported.first_time : 0, rows ? totals->imported.last_time : 0);
+    return statistics_level_json(rows, bytes, rows ? totals->imported.first_time : 0, rows ? totals->imported.last_time : 0);
 }
 
 static json_t *total_json(const SinkStatistics *statistics) {
     const SinkTotals *totals = &statistics->totals;
     uint64_t rows = statistics->local.rows + statistics->staging.rows + totals->imported.rows - totals->cleared_rows;
     uint64_t bytes = statistics->local.bytes + statistics->staging.bytes + totals->imported.bytes - totals->cleared_bytes;
-    return level(rows, bytes, rows ? totals->received.first_time : 0, rows ? totals->received.last_time : 0);
+    return statistics_level_json(rows, bytes, rows ? totals->received.first_time : 0, rows ? totals->received.last_time : 0);
 }
 
 /* Of the oldest row that waits, wall; 0: none does. */
@@ -53,7 +53,7 @@ usec_t statistics_waiting(const SinkStatistics *statistics, usec_t now) {
 static json_t *oldest_json(const SinkStatistics *statistics, usec_t now) {
     usec_t oldest = oldest_waiting(statistics);
     if (oldest == 0) return json_null();
-    json_t *json = json_pack("{s:o, s:I}", "receivedAt", time_json(oldest), "seconds",
+    json_t *json = json_pack("{s:o, s:I}", "receivedAt", statistics_time_json(oldest), "seconds",
                              (json_int_t)(statistics_waiting(statistics, now) / USEC_SECOND));
     check(json);
     return json;
@@ -126,7 +126,7 @@ json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *
                              "failing", (int)statistics->failing, "lastError", statistics_error_json(statistics->last_error), "damage",
                              damage);
     check(json);
-    check(json_object_set_new(json, "tableMadeAt", time_json(statistics->made_table)) == 0);
+    check(json_object_set_new(json, "tableMadeAt", statistics_time_json(statistics->made_table)) == 0);
     if (aspects->nameless) check(json_object_set(json, "fieldsWithoutColumn", aspects->nameless) == 0);
     check(json_object_set(json, "defaultsUsed", aspects->defaults) == 0);
     if (aspects->is_bridge) check(json_object_set_new(json, "lag", lag_json(statistics, aspects, now)) == 0);

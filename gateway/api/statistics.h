@@ -22,6 +22,9 @@ void statistics_drop_aspects(SinkAspects *aspects);
 
 /* `now`: wall. */
 json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *aspects, usec_t now);
+/* {recordsCount, size, firstRecordAt, lastRecordAt} of rows that are somewhere; times: wall, 0: null. */
+json_t *statistics_level_json(uint64_t rows, uint64_t bytes, usec_t first, usec_t last);
+json_t *statistics_time_json(usec_t wall); /* null for 0 */
 /* null for "". */
 json_t *statistics_error_json(const char *last_error);
 /* How long the oldest row has waited; 0: none waits. */
