@@ -18,7 +18,7 @@ static int take_name(Stream *stream, const StreamField *field, const StreamGiven
     int r = stream_text(stream, given, &text);
     if (r < 0) return r;
     _cleanup_free_ char *id = identifier_slug(text);
-    if (!*id) return stream_refuse(stream, given, "holds no letter or digit to make an id of");
+    if (!*id) return stream_refuse(stream, given, "must have a letter or digit");
     stream_set(stream, stream->source, "sourceId", json_string(id), "sourceId", given);
     stream_set(stream, stream->sink, "sinkId", json_string(id), "sinks/0/sinkId", given);
     /* A longer one is told by the id alone. */
@@ -50,7 +50,7 @@ static int each_name(Stream *stream, const StreamGiven *given, const char *what,
         for (const char *at = given->text;; at++) {
             size_t size = strcspn(at, ",");
             Span name = text_trim((Span){at, size});
-            if (name.size == 0) return stream_refuse(stream, given, "must be %s, with commas between them", what);
+            if (name.size == 0) return stream_refuse(stream, given, "must be %s, comma-separated", what);
             if (++count > NAMES_MAX) return stream_refuse(stream, given, "must have at most %d names", NAMES_MAX);
             int r = visit(stream, given, name, context);
             if (r < 0) return r;
@@ -59,7 +59,7 @@ static int each_name(Stream *stream, const StreamGiven *given, const char *what,
         }
     }
     if (!json_is_array(given->node->value))
-        return stream_refuse(stream, given, "must be %s: a list, or a text with commas, not %s", what, json_kind(given->node->value));
+        return stream_refuse(stream, given, "must be %s: a list, or a comma-separated text, not %s", what, json_kind(given->node->value));
     int r = node_array(stream->fault, given->node, 1, NAMES_MAX);
     for (size_t i = 0; r == 0 && i < json_array_size(given->node->value); i++) {
         Node item = node_item(given->node, i);
@@ -90,7 +90,7 @@ static int take_source_table(Stream *stream, const StreamField *field, const Str
     int r = stream_text(stream, given, &text);
     bool is_subject = json_object_get(stream->part, "stream") != NULL;
     if (r == 0 && is_subject && json_object_get(stream->part, "subject"))
-        return stream_refuse(stream, given, "is not needed: the address has \"stream\" and \"subject\"");
+        return stream_refuse(stream, given, "is not allowed: the address has \"stream\" and \"subject\"");
     const char *name = is_subject ? "subject" : "stream";
     if (r == 0) stream_set(stream, stream->part, name, json_string(text), name, given);
     return r;
@@ -101,7 +101,7 @@ static int take_sequence(Stream *stream, const StreamField *field, const StreamG
     char *end;
     errno = 0;
     unsigned long long number = given->text && *given->text >= '0' && *given->text <= '9' ? strtoull(given->text, &end, 10) : 0;
-    if (number < 1 || number > INT64_MAX || *end || errno) return stream_refuse(stream, given, "must be a sequence, from 1");
+    if (number < 1 || number > INT64_MAX || *end || errno) return stream_refuse(stream, given, "must be a sequence number, 1 or more");
     json_t *start = json_pack("{s:I}", "sequence", (json_int_t)number);
     check(start);
     stream_set(stream, stream->part, "startFrom", start, "startFrom", given);
@@ -155,7 +155,7 @@ static int add_pair_text(Stream *stream, const StreamGiven *given, Span text, vo
     const Pairs *pairs = context;
     const char *colon = memchr(text.data, ':', text.size);
     if (!colon || colon == text.data || colon + 1 == text.data + text.size)
-        return stream_refuse(stream, given, "must be as %s", pairs->what);
+        return stream_refuse(stream, given, "must have the form %s", pairs->what);
     _cleanup_free_ char *value = text_copy_span((Span){colon + 1, text.size - (size_t)(colon + 1 - text.data)});
     return add_pair(stream, given, (Span){text.data, (size_t)(colon - text.data)}, value, pairs);
 }
@@ -280,11 +280,11 @@ static int take_use(Stream *stream, const StreamField *field, const StreamGiven 
 
 #define BATCH_SIZE                                                                                                                         \
     .name = "batch_size", .form = STREAM_COUNT, .into = STREAM_PART, .field = "batchSize", .least = 1, .most = 100000,                     \
-    .default_words = "3000; of NATS 100", .sentence = "Maximum number of records in a micro-batch."
+    .default_words = "3000; NATS: 100", .sentence = "Maximum number of records in a micro-batch."
 #define BATCH_TIMEOUT                                                                                                                      \
-    .form = STREAM_SECONDS, .into = STREAM_PART, .field = "batchTimeout", .default_words = "3; of NATS 10",                                \
-    .sentence = "Seconds that records may wait for more of them, at most. So often rows are staged, too; they are imported after 30 s at " \
-                "the latest, as settings of the sink."
+    .form = STREAM_SECONDS, .into = STREAM_PART, .field = "batchTimeout", .default_words = "3; NATS: 10",                                  \
+    .sentence = "Maximum time in seconds that records wait for more of them. It is also the sink's staging interval. The sink's import "   \
+                "interval is 30 s."
 
 const StreamField stream_fields[] = {
     /* the document */
@@ -294,7 +294,7 @@ const StreamField stream_fields[] = {
      .take = take_name,
      .needed = "a \"name\"",
      .becomes = "`sourceId` and `name`, `sinkId`",
-     .sentence = "What the source and its sink are called."},
+     .sentence = "Name of the source and its sink."},
     {.places = STREAM_TOP, .name = "type", .becomes = "", .needed = "\"type\": nilus", .sentence = "`nilus`."},
     {.places = STREAM_TOP,
      .name = "description",
@@ -307,12 +307,12 @@ const StreamField stream_fields[] = {
      .form = STREAM_OWN,
      .becomes = "",
      .needed = "a \"spec\"",
-     .sentence = "What it reads and writes."},
-    {.places = STREAM_TOP, .name = "version", .use = STREAM_IGNORED, .sentence = "The version of the form."},
+     .sentence = "What is read and written."},
+    {.places = STREAM_TOP, .name = "version", .use = STREAM_IGNORED, .sentence = "Version of the format."},
     {.places = STREAM_TOP, .name = "tags", .use = STREAM_IGNORED, .sentence = "Labels."},
-    {.places = STREAM_TOP, .name = "layer", .use = STREAM_IGNORED, .sentence = "Where it runs in the cluster."},
-    {.places = STREAM_TOP, .name = "owner", .use = STREAM_IGNORED, .sentence = "Whose it is in the cluster."},
-    {.places = STREAM_TOP, .name = "workspace", .use = STREAM_IGNORED, .sentence = "Where it runs in the cluster."},
+    {.places = STREAM_TOP, .name = "layer", .use = STREAM_IGNORED, .sentence = "Place in the cluster."},
+    {.places = STREAM_TOP, .name = "owner", .use = STREAM_IGNORED, .sentence = "Owner in the cluster."},
+    {.places = STREAM_TOP, .name = "workspace", .use = STREAM_IGNORED, .sentence = "Place in the cluster."},
     /* spec */
     {.places = STREAM_SPEC,
      .name = "type",
@@ -320,8 +320,13 @@ const StreamField stream_fields[] = {
      .becomes = "",
      .needed = "a \"type\": stream",
      .sentence = "`stream`. `batch`, `cdc` and `metadata` are refused."},
-    {.places = STREAM_SPEC, .name = "source", .form = STREAM_OWN, .becomes = "", .needed = "a \"source\"", .sentence = "What it reads."},
-    {.places = STREAM_SPEC, .name = "sink", .form = STREAM_OWN, .becomes = "", .needed = "a \"sink\"", .sentence = "Where rows go."},
+    {.places = STREAM_SPEC, .name = "source", .form = STREAM_OWN, .becomes = "", .needed = "a \"source\"", .sentence = "What is read."},
+    {.places = STREAM_SPEC,
+     .name = "sink",
+     .form = STREAM_OWN,
+     .becomes = "",
+     .needed = "a \"sink\"",
+     .sentence = "Where the rows are written."},
     {.places = STREAM_SPEC,
      .name = "envs",
      .form = STREAM_OWN,
@@ -334,15 +339,15 @@ const StreamField stream_fields[] = {
      .take = take_use,
      .becomes = "names of placeholders",
      .sentence = "`projection.projections.envVars` has the names of placeholders whose values come from the environment of the command, or "
-                 "from files. `secrets`, `template` and `files` are not looked at."},
+                 "from files. `secrets`, `template` and `files` are ignored."},
     {.places = STREAM_SPEC,
      .name = "schedule",
      .use = STREAM_REFUSED,
-     .sentence = "has no place in a stream, which is read as its records come: leave it out."},
-    {.places = STREAM_SPEC, .name = "compute", .use = STREAM_IGNORED, .sentence = "Where it runs in the cluster."},
+     .sentence = "is not possible: a stream is read continuously. Leave it out."},
+    {.places = STREAM_SPEC, .name = "compute", .use = STREAM_IGNORED, .sentence = "Place in the cluster."},
     {.places = STREAM_SPEC, .name = "resources", .use = STREAM_IGNORED, .sentence = "Processors and memory in the cluster."},
-    {.places = STREAM_SPEC, .name = "logLevel", .use = STREAM_IGNORED, .sentence = "The gateway has one: its option `log-level`."},
-    {.places = STREAM_SPEC, .name = "replicas", .use = STREAM_IGNORED, .sentence = "Processes in the cluster."},
+    {.places = STREAM_SPEC, .name = "logLevel", .use = STREAM_IGNORED, .sentence = "Use the option `log-level` of the gateway."},
+    {.places = STREAM_SPEC, .name = "replicas", .use = STREAM_IGNORED, .sentence = "Number of processes in the cluster."},
     {.places = STREAM_SPEC, .name = "stack", .use = STREAM_IGNORED, .sentence = "The program in the cluster."},
     {.places = STREAM_SPEC, .name = "runAsUser", .use = STREAM_IGNORED, .sentence = "A user of the cluster."},
     /* source */
@@ -351,7 +356,7 @@ const StreamField stream_fields[] = {
      .form = STREAM_OWN,
      .becomes = "`type`, and `connection` of `kafka` or `nats`",
      .needed = "an \"address\": dataos://NAME, kafka://?bootstrap_servers=… or nats+jetstream://host:4222",
-     .sentence = "`dataos://NAME`: the connection of that name; else a URI of the broker."},
+     .sentence = "`dataos://NAME` (the connection of that name), or a URI of the broker."},
     {.places = STREAM_SOURCE,
      .name = "options",
      .form = STREAM_OWN,
@@ -364,14 +369,14 @@ const StreamField stream_fields[] = {
      .take = take_source_table,
      .becomes = "`kafka.topics`, `nats.stream`",
      .needed = "\"source_table\": the name of a topic, or of a stream",
-     .sentence = "The topic, or several with commas between them; of NATS the stream, or with `stream` in the address a subject."},
+     .sentence = "Kafka: a topic, or several topics, comma-separated. NATS: the stream; if the address has `stream`, a subject."},
     {.places = STREAM_SOURCE_OPTIONS,
      .name = "run_in_loop",
      .form = STREAM_OWN,
      .take = take_loop,
      .default_words = "false",
      .becomes = "`loop`",
-     .sentence = "With `true` it goes on reading; else it reads up to the present end, imports, and is finished."},
+     .sentence = "`true`: the source reads until it is stopped. `false`: it reads to the present end, imports, and is finished."},
     {.places = STREAM_SOURCE_OPTIONS | STREAM_IN_KAFKA | STREAM_IN_NATS, BATCH_SIZE},
     {.places = STREAM_SOURCE_OPTIONS | STREAM_IN_KAFKA, .name = "batch_timeout", BATCH_TIMEOUT},
     {.places = STREAM_SOURCE_OPTIONS,
@@ -380,27 +385,27 @@ const StreamField stream_fields[] = {
      .take = take_hints,
      .becomes = "`typeHints` of `infer`, or `dataType` of a column",
      .sentence =
-         "Types of fields: a map, or `id:integer,price:decimal`. Of the other world's names, `bigint` is integer, `double` and `float` "
-         "are decimal, `bool` is boolean, `datetime` is timestamp, `date` and `time` are text, `complex` is json."},
+         "Types of fields: a map, or `id:integer,price:decimal`. The type names of Nilus are accepted: `bigint` means integer, `double` "
+         "and `float` mean decimal, `bool` means boolean, `datetime` means timestamp, `date` and `time` mean text, `complex` means json."},
     {.places = STREAM_SOURCE_OPTIONS,
      .name = "mask",
      .form = STREAM_OWN,
      .take = take_masks,
      .becomes = "`mask` of a column",
-     .sentence = "What hides the value of a field: a map, or `email:hash,phone:partial:3`."},
+     .sentence = "Masks of fields: a map, or `email:hash,phone:partial:3`."},
     {.places = STREAM_SOURCE_OPTIONS,
      .name = "incremental_key",
      .use = STREAM_REFUSED,
-     .sentence = "belongs to batches: a stream knows by its positions what it has read."},
-    {.places = STREAM_SOURCE_OPTIONS, .name = "page_size", .use = STREAM_IGNORED, .sentence = "A size of pages of batches."},
-    {.places = STREAM_SOURCE_OPTIONS, .name = "extract_parallelism", .use = STREAM_IGNORED, .sentence = "Threads of batches."},
+     .sentence = "is for batches only: the positions of a stream record what was read."},
+    {.places = STREAM_SOURCE_OPTIONS, .name = "page_size", .use = STREAM_IGNORED, .sentence = "Page size of batches."},
+    {.places = STREAM_SOURCE_OPTIONS, .name = "extract_parallelism", .use = STREAM_IGNORED, .sentence = "Number of threads of batches."},
     /* kafka:// */
     {.places = STREAM_KAFKA,
      .name = "bootstrap_servers",
      .into = STREAM_CONNECTION,
      .field = "brokers",
      .needed = "bootstrap_servers=host:port",
-     .sentence = "Some brokers, as host:port, with commas between them."},
+     .sentence = "Some brokers as host:port, comma-separated."},
     {.places = STREAM_IN_KAFKA,
      .name = "group_id",
      .into = STREAM_PART,
@@ -419,38 +424,46 @@ const StreamField stream_fields[] = {
      .into = STREAM_CONNECTION,
      .field = "saslMechanism",
      .sentence = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."},
-    {.places = STREAM_KAFKA, .name = "sasl_username", .into = STREAM_CONNECTION, .field = "saslUsername", .sentence = "The user."},
+    {.places = STREAM_KAFKA,
+     .name = "sasl_username",
+     .into = STREAM_CONNECTION,
+     .field = "saslUsername",
+     .sentence = "User name of the login."},
     {.places = STREAM_KAFKA,
      .name = "sasl_password",
      .into = STREAM_SECRET,
      .field = "saslPasswordFile",
-     .sentence = "The user's password."},
+     .sentence = "Password of the user."},
     {.places = STREAM_KAFKA,
      .name = "ssl_ca_location",
      .into = STREAM_FILE,
      .field = "sslCa",
-     .sentence = "A PEM file of the authorities that are trusted, on the host of the command."},
+     .sentence = "PEM file with the trusted certificate authorities, on the host of the command."},
     {.places = STREAM_KAFKA,
      .name = "ssl_certificate_location",
      .into = STREAM_FILE,
      .field = "sslCertificate",
-     .sentence = "A PEM file with the client's certificate, on the host of the command."},
+     .sentence = "PEM file with the client certificate, on the host of the command."},
     {.places = STREAM_KAFKA,
      .name = "ssl_key_location",
      .into = STREAM_FILE,
      .field = "sslKey",
-     .sentence = "A PEM file with its key, on the host of the command."},
+     .sentence = "PEM file with the key of the client certificate, on the host of the command."},
     {.places = STREAM_KAFKA,
      .name = "ssl_key_password",
      .into = STREAM_SECRET,
      .field = "sslKeyPasswordFile",
-     .sentence = "The password of the key."},
-    {.places = STREAM_KAFKA, .name = "client_id", .into = STREAM_CONNECTION, .field = "clientId", .sentence = "How the brokers name it."},
-#define TRUSTSTORE "is about a Java trust store: export it as PEM and name that in \"ssl_ca_location\"."
+     .sentence = "Password of the key."},
+    {.places = STREAM_KAFKA,
+     .name = "client_id",
+     .into = STREAM_CONNECTION,
+     .field = "clientId",
+     .sentence = "Name of this client at the brokers."},
+#define TRUSTSTORE "is for a Java trust store: export the certificates as PEM and use \"ssl_ca_location\"."
     {.places = STREAM_KAFKA, .name = "ssl_truststore_location", .use = STREAM_REFUSED, .sentence = TRUSTSTORE},
     {.places = STREAM_KAFKA, .name = "ssl_truststore_password", .use = STREAM_REFUSED, .sentence = TRUSTSTORE},
     {.places = STREAM_KAFKA, .name = "ssl_truststore_type", .use = STREAM_REFUSED, .sentence = TRUSTSTORE},
-#define REGISTRY "needs Sluice's own form of a source: `value: avro` or `value: jsonSchema` with a `registry`."
+#define REGISTRY "is possible only in a manifest in Sluice's own format: `value: avro` or `value: jsonSchema` with a `registry`."
     {.places = STREAM_IN_KAFKA, .name = "schema_registry_url", .use = STREAM_REFUSED, .sentence = REGISTRY},
     {.places = STREAM_IN_KAFKA, .name = "schema_registry_username", .use = STREAM_REFUSED, .sentence = REGISTRY},
     {.places = STREAM_IN_KAFKA, .name = "schema_registry_password", .use = STREAM_REFUSED, .sentence = REGISTRY},
@@ -459,20 +472,20 @@ const StreamField stream_fields[] = {
      .name = "subject",
      .into = STREAM_PART,
      .field = "subject",
-     .default_words = "all of the stream",
+     .default_words = "all subjects",
      .sentence = "Only messages of this subject."},
     {.places = STREAM_IN_NATS,
      .name = "stream",
      .into = STREAM_PART,
      .field = "stream",
      .default_words = "`source_table`",
-     .sentence = "The stream, where `source_table` is a subject of it."},
+     .sentence = "The stream. `source_table` is then a subject of it."},
     {.places = STREAM_IN_NATS,
      .name = "durable",
      .into = STREAM_PART,
      .field = "durable",
      .default_words = "none",
-     .sentence = "A durable consumer; without one the position is kept at the destination."},
+     .sentence = "Name of a durable consumer. Without it, the position is kept at the destination."},
     {.places = STREAM_IN_NATS, .name = "timeout", .alias = "batch_timeout", BATCH_TIMEOUT},
     {.places = STREAM_IN_NATS,
      .name = "start_sequence",
@@ -480,31 +493,31 @@ const StreamField stream_fields[] = {
      .take = take_sequence,
      .default_words = "1",
      .becomes = "`nats.startFrom`",
-     .sentence = "The sequence where it begins that has no position yet."},
+     .sentence = "Sequence at which reading begins if there is no position yet."},
     {.places = STREAM_NATS,
      .name = "token",
      .into = STREAM_SECRET,
      .field = "tokenFile",
-     .sentence = "The token of a login; or before the host, `token@host`. A user is `user:password@host`."},
+     .sentence = "Token of a login. It may also be given as `token@host`. A user is given as `user:password@host`."},
     {.places = STREAM_NATS,
      .name = "nkeys_seed",
      .alias = "nkey_seed",
      .into = STREAM_SECRET,
      .field = "nkeySeedFile",
-     .sentence = "The seed of a user's nkey."},
+     .sentence = "Seed of a user's nkey."},
     /* dataos:// */
     {.places = STREAM_KAFKA_DEPOT | STREAM_NATS_DEPOT | STREAM_SINK_DEPOT,
      .name = "purpose",
      .alias = "acl",
      .use = STREAM_IGNORED,
-     .sentence = "The rights come with the connection."},
+     .sentence = "The permissions are those of the connection."},
     /* sink */
     {.places = STREAM_SINK,
      .name = "address",
      .form = STREAM_OWN,
      .becomes = "`table.connection`",
      .needed = "an \"address\": dataos://NAME or postgresql://user:password@host:5432/database",
-     .sentence = "`dataos://NAME`: the connection of that name; else a URI of a PostgreSQL database."},
+     .sentence = "`dataos://NAME` (the connection of that name), or a URI of a PostgreSQL database."},
     {.places = STREAM_SINK,
      .name = "options",
      .form = STREAM_OWN,
@@ -516,7 +529,7 @@ const StreamField stream_fields[] = {
      .into = STREAM_TABLE,
      .field = "tableId",
      .needed = "\"dest_table\": \"schema.table\"",
-     .sentence = "The table, as schema.table. SQLite has no schemas: the whole text is the name, and in SQL it stands in double quotes."},
+     .sentence = "The table, as schema.table. SQLite has no schemas: the whole text is the name and must be quoted in SQL."},
     {.places = STREAM_SINK_OPTIONS,
      .name = "incremental_strategy",
      .form = STREAM_OWN,
@@ -524,46 +537,43 @@ const StreamField stream_fields[] = {
      .becomes = "`table.strategy`",
      .needed = "an \"incremental_strategy\": append, merge or replace",
      .sentence =
-         "`append`, `merge` (needs `primary_key`), or `replace` (not with `run_in_loop`): each run replaces all rows of the table."},
+         "`append`, `merge` (needs `primary_key`), or `replace` (not with `run_in_loop`). With `replace`, each run replaces all rows."},
     {.places = STREAM_SINK_OPTIONS | STREAM_SOURCE_OPTIONS,
      .name = "primary_key",
      .form = STREAM_OWN,
      .take = take_keys,
      .becomes = "columns with `primaryKey: true`",
-     .sentence = "The fields that are the key of `merge` or `replace`: a list, or a text with commas. `append` has no use for it."},
+     .sentence = "The key fields of `merge` or `replace`: a list, or a comma-separated text. `append` does not use it."},
     {.places = STREAM_SINK_OPTIONS,
      .name = "columns",
      .form = STREAM_OWN,
      .take = take_columns,
      .default_words = "inferred",
      .becomes = "`table.mapping.columns`",
-     .sentence = "The columns in Sluice's own form. Nilus has no such option."},
-    {.places = STREAM_SINK_OPTIONS, .name = "loader_file_size", .use = STREAM_IGNORED, .sentence = "A size of files of the other loader."},
-    {.places = STREAM_SINK_OPTIONS,
-     .name = "loader_file_format",
-     .use = STREAM_IGNORED,
-     .sentence = "The form of files of the other loader."},
+     .sentence = "The columns in Sluice's own format. Nilus has no such option."},
+    {.places = STREAM_SINK_OPTIONS, .name = "loader_file_size", .use = STREAM_IGNORED, .sentence = "File size of the Nilus loader."},
+    {.places = STREAM_SINK_OPTIONS, .name = "loader_file_format", .use = STREAM_IGNORED, .sentence = "File format of the Nilus loader."},
     {.places = STREAM_SINK_OPTIONS,
      .name = "partition_by",
      .use = STREAM_REFUSED,
-     .sentence = "is the table's own matter: create it partitioned before the first import, and leave this out."},
-    {.places = STREAM_SINK_OPTIONS, .name = "cluster_by", .use = STREAM_REFUSED, .sentence = "is the table's own matter: leave it out."},
+     .sentence = "is not supported: create the partitioned table before the first import, and leave this out."},
+    {.places = STREAM_SINK_OPTIONS, .name = "cluster_by", .use = STREAM_REFUSED, .sentence = "is not supported: leave it out."},
     {.places = STREAM_SINK_OPTIONS | STREAM_SOURCE_OPTIONS,
      .name = "max_table_nesting",
      .use = STREAM_REFUSED,
-     .sentence = "has no meaning here, where an object or array becomes one column of JSON: leave it out."},
+     .sentence = "is not supported: an object or array becomes one JSON column. Leave it out."},
 /* postgresql:// */
 #define POSTGRES(parameter, words)                                                                                                         \
     {                                                                                                                                      \
         .places = STREAM_POSTGRES, .name = (parameter), .form = STREAM_OWN, .take = take_postgres, .becomes = "`uri` of the connection",   \
         .sentence = (words)                                                                                                                \
     }
-    POSTGRES("sslmode", "Whether the connection is encrypted, as libpq has it."),
-    POSTGRES("connect_timeout", "Seconds, as libpq has it."),
-    POSTGRES("application_name", "As libpq has it."),
-    POSTGRES("target_session_attrs", "As libpq has it."),
-    POSTGRES("channel_binding", "As libpq has it."),
-#define OF_CONFIG "names a file: declare the connection in the config file, and write dataos://NAME."
+    POSTGRES("sslmode", "Encryption of the connection, as in libpq."),
+    POSTGRES("connect_timeout", "Seconds, as in libpq."),
+    POSTGRES("application_name", "As in libpq."),
+    POSTGRES("target_session_attrs", "As in libpq."),
+    POSTGRES("channel_binding", "As in libpq."),
+#define OF_CONFIG "names a file: define the connection in the config file, and use dataos://NAME."
     {.places = STREAM_POSTGRES, .name = "sslrootcert", .use = STREAM_REFUSED, .sentence = OF_CONFIG},
     {.places = STREAM_POSTGRES, .name = "sslcert", .use = STREAM_REFUSED, .sentence = OF_CONFIG},
     {.places = STREAM_POSTGRES, .name = "sslkey", .use = STREAM_REFUSED, .sentence = OF_CONFIG},
