@@ -178,7 +178,7 @@ static void add_orders(const Change *change, const RegistrySource *known, Define
     const ChangeOutcome *outcome = &change->outcome;
     const Source *source = outcome->source ? outcome->source : known->source;
     for (size_t k = 0; k < outcome->sink_count; k++) {
-        const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[k]->sink_id) : NULL;
+        const RegistrySink *old = known ? registry_sink_numbered(known, outcome->sinks[k]->number) : NULL;
         SinkOrder *order = define_order(define, source, outcome->sinks[k], old ? old->gate : outcome->of_sinks[k].gate);
         bool ends = outcome->withdraws;
         order->discard = ends && change->request.discard;
@@ -189,7 +189,7 @@ static void add_orders(const Change *change, const RegistrySource *known, Define
     for (size_t i = 0; i < known->sink_count; i++) {
         const RegistrySink *entry = known->sinks[i];
         bool changes = entry->sink->deleted != 0 && !pauses;
-        for (size_t k = 0; k < outcome->sink_count; k++) changes = changes || strcmp(outcome->sinks[k]->sink_id, entry->sink->sink_id) == 0;
+        for (size_t k = 0; k < outcome->sink_count; k++) changes = changes || outcome->sinks[k]->number == entry->sink->number;
         if (changes) continue;
         SinkOrder *order = define_order(define, source, entry->sink, entry->gate);
         order->import_now = outcome->withdraws || conditions_differ(known->source, entry->sink, source, entry->sink);
@@ -222,6 +222,7 @@ static void take_over(Control *control, Change *change) {
         (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), outcome->of_sinks[k].gate);
         if (change->request.kind != CHANGE_INFER) inference_redefined(control, outcome->sinks[k]->number);
     }
+    registry_check_sinks(known);
 }
 
 /* The definition was not stored: what was withdrawn is shown again. */

@@ -67,7 +67,7 @@ int change_check(Control *control, const ChangeRequest *request, const ChangeOut
     snapshot_source_unref(shown);
     TemplateCheck *needed = NULL;
     for (size_t i = 0; i < outcome->sink_count; i++) {
-        const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[i]->sink_id) : NULL;
+        const RegistrySink *old = known ? registry_sink_numbered(known, outcome->sinks[i]->number) : NULL;
         const Source *source = outcome->source ? outcome->source : known->source;
         if (check_templates(control, source, outcome->sinks[i], old ? old->sink : NULL, &needed, failure) == 0) continue;
         template_check_free(needed);

@@ -70,7 +70,8 @@ char *bridge_group(const Control *control, const Source *source, const SinkTarge
 
 /* Not by what people call it, and when its rows are imported. */
 static bool decides_rows(const char *field) {
-    return strcmp(field, "name") != 0 && strcmp(field, "description") != 0 && strncmp(field, "settings", 8) != 0;
+    return strcmp(field, "sinkId") != 0 && strcmp(field, "name") != 0 && strcmp(field, "description") != 0 &&
+           strncmp(field, "settings", 8) != 0;
 }
 
 static bool any_decides_rows(json_t *take_differences) {
@@ -89,7 +90,7 @@ bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known
     if (outcome->source && (!known || any_decides_rows(source_differences(known->source, now)))) return true;
     for (size_t i = 0; i < outcome->sink_count; i++) {
         const Sink *sink = outcome->sinks[i];
-        const RegistrySink *old = known ? registry_find_sink(known, sink->sink_id) : NULL;
+        const RegistrySink *old = known ? registry_sink_numbered(known, sink->number) : NULL;
         if (sink->deleted == 0 && (!old || any_decides_rows(sink_differences(old->sink, sink)))) return true;
     }
     return false;
@@ -109,7 +110,7 @@ static bool replaces(const Sink *sink) {
 
 /* The rows of the last run are in the table, and a sink that appends would read them once more. */
 static int check_former_run(const RegistrySource *known, const Sink *sink, Failure *failure) {
-    const RegistrySink *old = known ? registry_find_sink(known, sink->sink_id) : NULL;
+    const RegistrySink *old = known ? registry_sink_numbered(known, sink->number) : NULL;
     if (!old || old->sink->deleted != 0 || sink->deleted != 0 || !replaces(old->sink) || sink->target.table.strategy != STRATEGY_APPEND)
         return 0;
     if (!sink_target_same_place(&old->sink->target, &sink->target)) return 0;
@@ -125,7 +126,7 @@ int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *ou
         bool listed = known && i < known->sink_count;
         const Sink *sink = listed ? known->sinks[i]->sink : outcome->sinks[i - (known ? known->sink_count : 0)];
         for (size_t k = 0; listed && k < outcome->sink_count; k++)
-            if (strcmp(outcome->sinks[k]->sink_id, sink->sink_id) == 0) sink = outcome->sinks[k];
+            if (outcome->sinks[k]->number == known->sinks[i]->sink->number) sink = outcome->sinks[k];
         if (sink->deleted != 0) continue;
         if (replaces(sink) && bridge_check_sink(source, sink, failure) < 0) return -1;
         if (!first) first = sink;

@@ -151,7 +151,7 @@ static bool same_sink(const char *source_id, const Sink *sink, const char *other
 
 static const Sink *becomes(const ChangeOutcome *outcome, const Sink *sink) {
     for (size_t i = 0; i < outcome->sink_count; i++)
-        if (strcmp(outcome->sinks[i]->sink_id, sink->sink_id) == 0) return outcome->sinks[i];
+        if (outcome->sinks[i]->number == sink->number) return outcome->sinks[i];
     return sink;
 }
 
@@ -194,8 +194,9 @@ int change_check_table(const Control *control, const char *source_id, const Sink
             "Table \"%s\" and table \"%s\" of sink \"%s/%s\" cannot both be used: one of them is the side table of the other "
             "one, which has the strategy \"replace\".",
             sink_target_name(&sink->target), sink_target_name(&taken_sink->target), taken_source, taken_sink->sink_id);
-    return failure_set(failure, 409, "tableTaken", "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already.", taken_source,
-                       taken_sink->sink_id, sink_target_name(&sink->target), sink->target.connection);
+    return failure_set(failure, 409, "tableTaken",
+                       "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already. Delete it or give it another table first.",
+                       taken_source, taken_sink->sink_id, sink_target_name(&sink->target), sink->target.connection);
 }
 
 int change_check_source(const Control *control, const RegistrySource *known, const Source *now, Failure *failure) {

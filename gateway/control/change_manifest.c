@@ -4,14 +4,15 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "config/manifest.h"
+#include "base/text.h"
 #include "gateway/control/change_parts.h"
 
 typedef struct ManifestBuild {
     Control *control;
     const ChangeRequest *request;
     const ManifestSource *manifest;
-    const RegistrySource *known; /* NULL: the source is new */
+    const RegistrySource *known;                /* NULL: the source is new */
+    const RegistrySink *of[SINKS_A_SOURCE_MAX]; /* what each sink of the manifest is; NULL: a new one */
     ChangeOutcome *outcome;
     Failure *failure;
     json_t *sinks; /* of the plan */
@@ -109,9 +110,22 @@ static int new_sink(ManifestBuild *build, size_t index) {
     return change_check_connection(build->control, source, sink, build->failure);
 }
 
+/* With the id that it has from now on, and with a name that came from its id. */
+static Sink *renamed(const Sink *old, const char *id) {
+    Sink *sink = sink_copy(old);
+    if (strcmp(sink->name, sink->sink_id) == 0) {
+        free(sink->name);
+        sink->name = text_copy(id);
+    }
+    free(sink->sink_id);
+    sink->sink_id = text_copy(id);
+    return sink;
+}
+
 static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     Sink *sink;
-    if (sink_patched(old, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
+    _cleanup_(cleanup_sink_unref) Sink *base = renamed(old, json_string_value(json_object_get(build->manifest->sinks[index], "sinkId")));
+    if (sink_patched(base, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
     sink_complete(build->outcome->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
     if (change_check_inference(sink, build->failure) < 0) return -1;
@@ -122,6 +136,9 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     fields = sink_differences(old, sink);
     of_sink->stamps = json_array_size(fields) > 0;
     plan_sink_entry(build, sink, entry_of_change(fields));
+    if (strcmp(old->sink_id, sink->sink_id) != 0)
+        check(json_object_set_new(json_array_get(build->sinks, json_array_size(build->sinks) - 1), "renamedFrom",
+                                  json_string(old->sink_id)) == 0);
     build->outcome->shows = build->outcome->shows || shows;
     build->differs = build->differs || of_sink->stamps;
     if (!sink_target_differs(old, sink)) return bridge_check_sink(build->outcome->source, sink, build->failure);
@@ -136,16 +153,12 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
 }
 
 static int declared_sink(ManifestBuild *build, size_t index) {
-    const char *id = json_string_value(json_object_get(build->manifest->sinks[index], "sinkId"));
-    const RegistrySink *known = build->known ? registry_find_sink(build->known, id) : NULL;
-    if (!known) return new_sink(build, index);
-    if (known->sink->deleted != 0) return failure_deleted_sink(build->failure, build->request->source_id, id);
-    return known_sink(build, index, known->sink);
+    return build->of[index] ? known_sink(build, index, build->of[index]->sink) : new_sink(build, index);
 }
 
-static bool is_declared(const ManifestBuild *build, const Sink *sink) {
+static bool is_declared(const ManifestBuild *build, const RegistrySink *sink) {
     for (size_t i = 0; i < build->manifest->sink_count; i++)
-        if (strcmp(json_string_value(json_object_get(build->manifest->sinks[i], "sinkId")), sink->sink_id) == 0) return true;
+        if (build->of[i] == sink) return true;
     return false;
 }
 
@@ -155,7 +168,7 @@ static void prune(ManifestBuild *build) {
     const Control *control = build->control;
     for (size_t i = 0; i < build->known->sink_count; i++) {
         const Sink *old = build->known->sinks[i]->sink;
-        if (old->deleted != 0 || is_declared(build, old)) continue;
+        if (old->deleted != 0 || is_declared(build, build->known->sinks[i])) continue;
         Sink *sink = sink_copy(old);
         sink->deleted = control->options.clock->wall(control->options.clock);
         sink->deleted_running = usage_running(control->options.usage);
@@ -182,7 +195,23 @@ static void drop_unchanged(ChangeOutcome *outcome) {
     outcome->sink_count = kept;
 }
 
+/* The table of the sink is taken: by a sink that the manifest does not name? */
+static int say_prune(ManifestBuild *build, const Sink *sink) {
+    for (size_t i = 0; build->known && !build->request->prune && i < build->known->sink_count; i++) {
+        const Sink *other = build->known->sinks[i]->sink;
+        if (other->deleted != 0 || is_declared(build, build->known->sinks[i]) || !change_same_table(build->control, sink, other)) continue;
+        return failure_set(build->failure, 409, "tableTaken",
+                           "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already, and the manifest does not name it. With "
+                           "--prune (prune=true) sink \"%s\" goes on in its place.",
+                           build->request->source_id, other->sink_id, sink_target_name(&sink->target), sink->target.connection,
+                           sink->sink_id);
+    }
+    return -1;
+}
+
 static int build_sinks(ManifestBuild *build) {
+    if (build->known && handover_find(build->control, build->request, build->known, build->manifest, build->of, build->failure) < 0)
+        return -1;
     if (build->known && build->request->prune) prune(build);
     for (size_t i = 0; i < build->manifest->sink_count; i++)
         if (declared_sink(build, i) < 0) return -1;
@@ -193,7 +222,8 @@ static int build_sinks(ManifestBuild *build) {
     for (size_t i = 0; i < outcome->sink_count; i++) {
         const SinkOutcome *of_sink = &outcome->of_sinks[i];
         if (outcome->sinks[i]->deleted != 0 || !(of_sink->is_new || of_sink->closes)) continue;
-        if (change_check_table(build->control, build->request->source_id, outcome->sinks[i], outcome, build->failure) < 0) return -1;
+        if (change_check_table(build->control, build->request->source_id, outcome->sinks[i], outcome, build->failure) == 0) continue;
+        return say_prune(build, outcome->sinks[i]);
     }
     return 0;
 }

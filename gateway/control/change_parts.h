@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/inference.h"
+#include "config/manifest.h"
 #include "gateway/control/parts.h"
 
 /* What becomes of one sink. */
@@ -114,6 +115,12 @@ int change_check_source(const Control *control, const RegistrySource *known, con
 int change_check_source_limit(const Control *control, Failure *failure);
 /* Do the loops have to know of other settings? Only of who waits for the disk. */
 bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);
+
+/* ---- of change_handover.c ---- */
+/* Which sinks of `known` the sinks of the manifest are, by index; NULL: a new one. -1: one of them
+ * is deleted, or a table would go to another sink in a way that could change the order of rows. */
+int handover_find(const Control *control, const ChangeRequest *request, const RegistrySource *known, const ManifestSource *manifest,
+                  const RegistrySink **ret_of, Failure *failure);
 
 /* ---- of inference.c ---- */
 /* Fields of a sink were found, or types of their values that no column of theirs takes; without

@@ -74,7 +74,8 @@ static size_t pending_live(const Control *control, const RegistrySource *known) 
             if (!is_first(control, source_id, change, i)) continue;
             const char *sink_id = change->outcome.sinks[i]->sink_id;
             PendingState state = pending_sink(control, source_id, sink_id);
-            bool now = is_live_now(known, sink_id);
+            const RegistrySink *same = registry_sink_numbered(known, change->outcome.sinks[i]->number); /* perhaps with another id */
+            bool now = same && same->sink->deleted == 0;
             check(!now || live > 0);
             if (state == PENDING_THERE && !now) live++;
             if (state == PENDING_DELETED && now) live--;

@@ -95,27 +95,49 @@ RegistrySource *registry_put(Registry *registry, Source *take_source) {
     return added;
 }
 
+RegistrySink *registry_sink_numbered(const RegistrySource *source, uint32_t number) {
+    for (size_t i = 0; i < source->sink_count; i++)
+        if (source->sinks[i]->sink->number == number) return source->sinks[i];
+    return NULL;
+}
+
+static void take_out(RegistrySource *source, const RegistrySink *entry) {
+    size_t at = 0;
+    while (source->sinks[at] != entry) at++;
+    source->sink_count--;
+    memmove(source->sinks + at, source->sinks + at + 1, (source->sink_count - at) * sizeof *source->sinks);
+}
+
+/* Two sinks that change their ids have the same one for a moment. */
+static RegistrySink *put_in(RegistrySource *source, RegistrySink *entry) {
+    array_reserve(source->sinks, source->sink_count, source->sink_room);
+    size_t at = find_sink(source, entry->sink->sink_id);
+    memmove(source->sinks + at + 1, source->sinks + at, (source->sink_count - at) * sizeof *source->sinks);
+    source->sinks[at] = entry;
+    source->sink_count++;
+    return entry;
+}
+
 RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGate *gate) {
-    RegistrySink *known = registry_find_sink(source, take_sink->sink_id);
+    RegistrySink *known = registry_sink_numbered(source, take_sink->number);
     check(take_sink->number > 0);
     if (known) {
-        check(known->sink->number == take_sink->number && (!gate || gate == known->gate));
+        check(!gate || gate == known->gate);
+        bool moves = strcmp(known->sink->sink_id, take_sink->sink_id) != 0;
+        if (moves) take_out(source, known);
         sink_unref(known->sink);
         known->sink = take_sink;
-        return known;
+        return moves ? put_in(source, known) : known;
     }
     RegistrySink *added = calloc(1, sizeof *added);
     check(added);
     added->sink = take_sink;
     added->gate = gate ? sink_gate_ref(gate) : sink_gate_new();
-    array_reserve(source->sinks, source->sink_count, source->sink_room);
-    size_t at = find_sink(source, take_sink->sink_id);
-    memmove(source->sinks + at + 1, source->sinks + at, (source->sink_count - at) * sizeof *source->sinks);
-    source->sinks[at] = added;
-    source->sink_count++;
-    check(at == 0 || strcmp(source->sinks[at - 1]->sink->sink_id, take_sink->sink_id) < 0);
-    check(at + 1 == source->sink_count || strcmp(take_sink->sink_id, source->sinks[at + 1]->sink->sink_id) < 0);
-    return added;
+    return put_in(source, added);
+}
+
+void registry_check_sinks(const RegistrySource *source) {
+    for (size_t i = 1; i < source->sink_count; i++) check(strcmp(source->sinks[i - 1]->sink->sink_id, source->sinks[i]->sink->sink_id) < 0);
 }
 
 static void sink_entry_free(RegistrySink *entry) {
@@ -142,10 +164,8 @@ void registry_remove(Registry *registry, RegistrySource *source) {
 }
 
 void registry_remove_sink(RegistrySource *source, RegistrySink *sink) {
-    size_t at = find_sink(source, sink->sink->sink_id);
-    check(at < source->sink_count && source->sinks[at] == sink && sink->sink->deleted != 0);
-    source->sink_count--;
-    memmove(source->sinks + at, source->sinks + at + 1, (source->sink_count - at) * sizeof *source->sinks);
+    check(sink->sink->deleted != 0);
+    take_out(source, sink);
     sink_entry_free(sink);
 }
 
@@ -343,11 +363,11 @@ int registry_compile(const Registry *registry, const RegistrySource *known, cons
     for (size_t i = 0; known && i < known->sink_count; i++) {
         const Sink *sink = known->sinks[i]->sink;
         for (size_t k = 0; k < sink_count; k++)
-            if (strcmp(sinks[k]->sink_id, sink->sink_id) == 0) sink = sinks[k];
+            if (sinks[k]->number == known->sinks[i]->sink->number) sink = sinks[k];
         choose(&choice, sink, known->sinks[i]->gate);
     }
     for (size_t k = 0; k < sink_count; k++)
-        if (!known || !registry_find_sink(known, sinks[k]->sink_id)) choose(&choice, sinks[k], gates[k]);
+        if (!known || !registry_sink_numbered(known, sinks[k]->number)) choose(&choice, sinks[k], gates[k]);
 
     Plan *plan = NULL;
     if (choice.count > 0) {
@@ -441,8 +461,8 @@ void registry_store_source(const Registry *registry, Define *define, const Sourc
  * declared, is in all. */
 static void shorten_version(const Registry *registry, Define *define, const Source *source, const Sink *sink) {
     const RegistrySource *known = registry_find(registry, source->source_id);
-    const RegistrySink *entry = known ? registry_find_sink(known, sink->sink_id) : NULL;
-    if (!entry || entry->sink->number != sink->number || !entry->sink->target.infer) return;
+    const RegistrySink *entry = known ? registry_sink_numbered(known, sink->number) : NULL;
+    if (!entry || !entry->sink->target.infer) return;
     if (entry->sink->version.number == 0 || entry->sink->version.number >= sink->version.number) return;
     char key[9];
     json_t *past = sink_store_past(entry->sink);

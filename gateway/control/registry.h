@@ -48,6 +48,8 @@ void registry_deinit(Registry *registry);
 /* By id, deleted ones too; NULL: none. */
 RegistrySource *registry_find(const Registry *registry, const char *source_id);
 RegistrySink *registry_find_sink(const RegistrySource *source, const char *sink_id);
+/* By number, which a sink keeps when it gets another id; NULL: none. */
+RegistrySink *registry_sink_numbered(const RegistrySource *source, uint32_t number);
 /* Position of the first item whose id is behind `after_id` (NULL: the first). */
 size_t registry_after(const Registry *registry, const char *after_id);
 size_t registry_sink_after(const RegistrySource *source, const char *after_id);
@@ -55,14 +57,17 @@ size_t registry_live_sources(const Registry *registry);
 size_t registry_live_sinks(const RegistrySource *source);
 /* Adds, or replaces what has that id. */
 RegistrySource *registry_put(Registry *registry, Source *take_source);
-/* `gate`: of a new sink, a reference is taken; NULL: a new one. */
+/* Adds, or replaces what has that number, whose id may be another one. `gate`: of a new sink, a
+ * reference is taken; NULL: a new one. */
 RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGate *gate);
+/* Asserts what holds when all sinks of a change are put: each has an id of its own. */
+void registry_check_sinks(const RegistrySource *source);
 /* Forgets it with its sinks (they must be shown nowhere). */
 void registry_remove(Registry *registry, RegistrySource *source);
 void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
 
 /* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of
- * those with their ids (the others as they are). `gates`: by index, those of new sinks. *ret_shown
+ * those with their numbers (the others as they are). `gates`: by index, those of new sinks. *ret_shown
  * is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
 int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
                      SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error);

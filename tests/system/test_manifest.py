@@ -61,12 +61,13 @@ def test_create_change_prune(gateway):
     assert actions(changed) == {"": "update", "one": "unchanged", "two": "update"}
     assert changed["source"]["fields"] == ["name"] and changed["sinks"][1]["fields"] == [f"settings.{COUNT}"], changed
 
-    # A sink that is not named stays, unless it is pruned; its table may be the one of a new sink.
+    # A sink that is not named stays, unless it is pruned. A new sink with the table of such a one is that sink under another id.
     body["sinks"] = [sink("three", "t1")]
     refused = gateway.api("PUT", "/sources/shop/manifest", body)
     assert refused.status == 409 and refused.json["error"] == "stream.api.tableTaken", refused
     pruned = put(gateway, body, "?prune=true")["outputs"]
-    assert actions(pruned) == {"": "unchanged", "one": "delete", "two": "delete", "three": "create"}
+    assert actions(pruned) == {"": "unchanged", "two": "delete", "three": "update"}
+    assert next(entry for entry in pruned["sinks"] if entry["sinkId"] == "three")["renamedFrom"] == "one", pruned
     assert [s["sinkId"] for s in state(gateway)[2]] == ["three"]
     gateway.post(url, '{"a":"y"}\n', "application/x-ndjson")
     gateway.wait_rows("t1", 2)

@@ -659,8 +659,8 @@ static void test_manifest(void **state) {
     assert_true(harness->last_order.import_now);
     assert_int_equal(sinks_seen(harness), 2);
 
-    /* What goes, what comes and what changes goes at once; a table may change hands. */
-    plan = outputs_of(harness, MANIFEST "?prune=true", "{\"sinks\":[" MANIFEST_SINK("b", "other", "") "," MANIFEST_SINK("c", "ta", "") "]}",
+    /* What goes, what comes and what changes goes at once. */
+    plan = outputs_of(harness, MANIFEST "?prune=true", "{\"sinks\":[" MANIFEST_SINK("b", "other", "") "," MANIFEST_SINK("c", "tc", "") "]}",
                       "success");
     assert_string_equal(action_of(plan, 0), "delete");
     assert_string_equal(action_of(plan, 1), "update");
@@ -677,6 +677,96 @@ static void test_manifest(void **state) {
     assert_int_equal(sinks_seen(harness), 2);
     assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->target.table.table_id, "other");
     assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->number, 3);
+}
+
+/* A sink of the plan that is shown. */
+static void expect_sink(Harness *harness, size_t index, const char *id, uint32_t number, const char *table) {
+    const Sink *sink = plan_sink(seen(harness, 0)->plan, index);
+    assert_string_equal(sink->sink_id, id);
+    assert_int_equal(sink->number, number);
+    assert_string_equal(sink_target_name(&sink->target), table);
+}
+
+static void apply_sinks(Harness *harness, const char *sinks) {
+    char body[2000];
+    (void)snprintf(body, sizeof body, "{\"sinks\":[%s]}", sinks);
+    json_decref(outputs_of(harness, MANIFEST "?prune=true", body, "success"));
+}
+
+static void expect_taken(Harness *harness, const char *query, const char *body, const char *wanted) {
+    char path[200];
+    json_t *answer;
+    (void)snprintf(path, sizeof path, "%s%s", MANIFEST, query);
+    assert_int_equal(harness_call(harness, "PUT", path, body, &answer), 409);
+    assert_string_equal(json_string_value(json_object_get(answer, "error")), "stream.api.tableTaken");
+    const char *says = json_string_value(json_object_get(answer, "message"));
+    if (!strstr(says, wanted)) fail_msg("%s", says);
+    json_decref(answer);
+}
+
+#define KEYED_SINK(ID, TABLE)                                                                                                              \
+    "{\"sinkId\":\"" ID "\",\"table\":{\"connection\":\"local\",\"tableId\":\"" TABLE "\",\"mapping\":{\"columns\":"                       \
+    "[{\"name\":\"id\",\"type\":\"id\",\"primaryKey\":true}]}}}"
+
+/* The sink that has a table keeps its number, whatever it is called from now on: its rows and
+ * positions are the same one's, and nothing of it is closed. */
+static void test_a_table_goes_to_another_sink(void **state) {
+    Harness *harness = *state;
+    apply_sinks(harness, KEYED_SINK("a", "ta") "," KEYED_SINK("b", "tb"));
+    json_t *task;
+    assert_string_equal(harness_task(harness, "PUT", SINKS "/a/pause", NULL, &task), "success");
+    json_decref(task);
+    unsigned closes = harness->closes, defines = harness->defines;
+
+    expect_taken(harness, "", "{\"sinks\":[" KEYED_SINK("c", "ta") "]}", "With --prune (prune=true) sink \"c\" goes on in its place.");
+    json_t *plan = outputs_of(harness, MANIFEST "?prune=true", "{\"sinks\":[" KEYED_SINK("c", "ta") "," KEYED_SINK("b", "tb") "]}",
+                              "success");
+    const json_t *entry = json_array_get(json_object_get(plan, "sinks"), 0);
+    assert_string_equal(action_of(plan, 0), "update");
+    assert_string_equal(json_string_value(json_object_get(entry, "renamedFrom")), "a");
+    assert_int_equal(json_array_size(json_object_get(plan, "sinks")), 2);
+    json_decref(plan);
+    assert_int_equal(harness->defines, defines + 1);
+    assert_int_equal(harness->closes, closes);
+    expect_sink(harness, 0, "c", 1, "ta");
+    assert_true(plan_sink(seen(harness, 0)->plan, 0)->paused.at != 0);
+    assert_int_equal(harness_call(harness, "GET", SINKS "/a", NULL, NULL), 404);
+
+    /* The ids of two sinks change places, in both directions and also after a start. */
+    for (int i = 0; i < 2; i++) {
+        apply_sinks(harness, KEYED_SINK("b", "ta") "," KEYED_SINK("c", "tb"));
+        expect_sink(harness, 0, "b", 1, "ta");
+        expect_sink(harness, 1, "c", 2, "tb");
+        apply_sinks(harness, KEYED_SINK("c", "ta") "," KEYED_SINK("b", "tb"));
+        expect_sink(harness, 0, "c", 1, "ta");
+        expect_sink(harness, 1, "b", 2, "tb");
+        harness_stop(harness);
+        harness_start(harness);
+        expect_sink(harness, 0, "c", 1, "ta");
+    }
+    assert_int_equal(harness->closes, closes);
+
+    /* One after the other: b gets the table of c, and a new one that of b. */
+    apply_sinks(harness, KEYED_SINK("b", "ta") "," KEYED_SINK("d", "tb"));
+    expect_sink(harness, 0, "b", 1, "ta");
+    expect_sink(harness, 1, "d", 2, "tb");
+    apply_sinks(harness, KEYED_SINK("a", "ta") "," KEYED_SINK("b", "tb"));
+    expect_sink(harness, 0, "a", 1, "ta");
+    expect_sink(harness, 1, "b", 2, "tb");
+
+    /* A table that would have two owners with rows that wait. */
+    expect_taken(harness, "?prune=true", "{\"sinks\":[" KEYED_SINK("a", "tb") "," KEYED_SINK("b", "tn") "]}",
+                 "First apply a manifest in which only \"b\" changes");
+    expect_taken(harness, "?prune=true", "{\"sinks\":[" KEYED_SINK("a", "tb") "]}", "First apply a manifest in which only \"b\" changes");
+    expect_taken(harness, "?prune=true", "{\"sinks\":[" KEYED_SINK("n", "ta") "," KEYED_SINK("m", "ta") "]}", "already");
+    apply_sinks(harness, MANIFEST_SINK("e", "te", "") "," MANIFEST_SINK("f", "tf", ""));
+    apply_sinks(harness, MANIFEST_SINK("e", "tf", "") "," MANIFEST_SINK("f", "tn", "")); /* without a key the order does not matter */
+    expect_sink(harness, 0, "e", 3, "tf");
+    /* The id of a deleted sink is kept. */
+    json_t *answer;
+    assert_int_equal(harness_call(harness, "PUT", MANIFEST "?prune=true", "{\"sinks\":[" KEYED_SINK("a", "tf") "]}", &answer), 409);
+    assert_non_null(strstr(json_string_value(json_object_get(answer, "message")), "undelete"));
+    json_decref(answer);
 }
 
 /* The second table, or the disk, says no: nothing is there, also after a restart, but the first
@@ -805,6 +895,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_template_checks_are_bounded, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_manifest, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_a_table_goes_to_another_sink, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_manifest_fails_as_a_whole, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_manifest_is_checked_first, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(test_manifest_dry_run, harness_setup, harness_teardown),
