@@ -57,9 +57,16 @@ static void say(Apply *apply, const char *source, const char *sink, const json_t
     if (strcmp(action, "delete") == 0) mark = '-';
     apply->changes += mark != '=';
     (void)printf("%c %s%s%s", mark, source, sink ? "/" : "", sink ? sink : "");
+    const char *before = screen_text(entry, "renamedFrom");
+    if (before[0]) (void)printf(": renamed from %s", before);
     const json_t *fields = json_object_get(entry, "fields");
-    for (size_t i = 0; i < json_array_size(fields); i++)
-        (void)printf("%s%s", i ? ", " : ": ", json_string_value(json_array_get(fields, i)));
+    const char *joint = before[0] ? ", " : ": ";
+    for (size_t i = 0; i < json_array_size(fields); i++) {
+        const char *field = json_string_value(json_array_get(fields, i));
+        if (before[0] && strcmp(field, "sinkId") == 0) continue;
+        (void)printf("%s%s", joint, field);
+        joint = ", ";
+    }
     (void)printf("\n");
     const char *note = json_string_value(json_object_get(entry, "note"));
     if (note) (void)printf("  %s%s%s: %s\n", source, sink ? "/" : "", sink ? sink : "", note);

@@ -125,6 +125,9 @@ def test_two_sources(gateway, tmp_path):
     assert 'Sink "shop/a" imports into table "t" of connection "local" already. Delete it or give it another table first.' in first.stderr
     second = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert second.returncode == 0 and "+ other/b" in second.stdout, second
+    path.write_text(path.read_text().replace("sinkId: b,", "sinkId: c, onInvalid: quarantine,"))
+    third = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert third.returncode == 0 and "~ other/c: renamed from b, name, onInvalid\n" in third.stdout, third
 
 
 @pytest.fixture
