@@ -11,12 +11,23 @@
 #include "storage/rejects.h"
 
 #define PAGE_BYTES_MAX (4u << 20)
+#define PAGE_SEEN_MAX 20000 /* the control thread looks at no more at once */
+
+/* Which rejects are shown. All-zero: all. */
+typedef struct Filter {
+    const char *kind;   /* "event" or "row"; NULL: both */
+    const char *reason; /* that is in the reason; NULL: any */
+    usec_t from, to;    /* wall time, `to` itself not; 0: without an end */
+} Filter;
 
 typedef struct Page {
     json_t *list; /* of the page */
     size_t limit;
-    size_t bytes;  /* of the rejects' data in it */
-    uint64_t last; /* number */
+    size_t bytes; /* of the rejects' data in it */
+    Filter filter;
+    size_t seen;   /* rejects that were looked at */
+    uint64_t last; /* number of the last one that was looked at */
+    bool more;     /* there may be others behind it */
 } Page;
 
 /* Bytes as text under `name`, or as base64 under `base64_name`. */
@@ -65,13 +76,49 @@ static json_t *show(const Reject *reject) {
     return json;
 }
 
+static bool is_wanted(const Filter *filter, const Reject *reject) {
+    if (filter->kind && strcmp(filter->kind, reject->is_row ? "row" : "event") != 0) return false;
+    if (filter->reason && !memmem(reject->reason.data, reject->reason.size, filter->reason, strlen(filter->reason))) return false;
+    return reject->at >= filter->from && (filter->to == 0 || reject->at < filter->to);
+}
+
 static int visit(void *context, const Reject *reject, Error *error) {
     Page *page = context;
-    if (json_array_size(page->list) >= page->limit || page->bytes >= PAGE_BYTES_MAX) return error_set(error, -ECANCELED, "enough");
+    if (json_array_size(page->list) >= page->limit || page->bytes >= PAGE_BYTES_MAX || page->seen >= PAGE_SEEN_MAX) {
+        page->more = true;
+        return error_set(error, -ECANCELED, "enough");
+    }
+    page->seen++;
+    page->last = reject->number;
+    if (!is_wanted(&page->filter, reject)) return 0;
     check(json_array_append_new(page->list, show(reject)) == 0);
     page->bytes += reject->data.size;
-    page->last = reject->number;
     return 0;
+}
+
+/* RFC 3339; false: answered. */
+static bool read_time(ApiRequest *request, const char *name, const char *text, usec_t *value) {
+    int64_t nsec;
+    if (!text || !text[0]) return true;
+    if (!clock_parse(span_of(text), &nsec) || nsec < 0) {
+        api_fail(request, 400, "badRequest", "Parameter \"%s\" must be a time such as 2026-01-31T08:00:00Z.", name);
+        return false;
+    }
+    *value = nsec / 1000;
+    return true;
+}
+
+/* false: answered. */
+static bool read_filter(ApiRequest *request, Filter *filter) {
+    const char *kind = request->parameters[3], *reason = request->parameters[4];
+    if (kind && kind[0] && strcmp(kind, "event") != 0 && strcmp(kind, "row") != 0) {
+        api_fail(request, 400, "badRequest", "Parameter \"kind\" must be event or row.");
+        return false;
+    }
+    filter->kind = kind && kind[0] ? kind : NULL;
+    filter->reason = reason && reason[0] ? reason : NULL;
+    return read_time(request, "from", request->parameters[5], &filter->from) &&
+           read_time(request, "to", request->parameters[6], &filter->to);
 }
 
 /* A number of a reject; false: answered. */
@@ -123,7 +170,9 @@ void api_rejects_list(ApiRequest *request) {
     if (!api_page(request, request->parameters[0], request->parameters[1], &page_asked) ||
         !read_number(request, "afterId", request->parameters[0], &after))
         return;
-    Page page = {.list = json_array(), .limit = page_asked.limit};
+    Page page = {.limit = page_asked.limit};
+    if (!read_filter(request, &page.filter)) return;
+    page.list = json_array();
     check(page.list);
     uint64_t total = 0;
     Error error = {0};
@@ -139,7 +188,7 @@ void api_rejects_list(ApiRequest *request) {
         return;
     }
     char last[24] = "";
-    if (json_array_size(page.list) > 0) (void)snprintf(last, sizeof last, "%llu", (unsigned long long)page.last);
+    if (json_array_size(page.list) > 0 || page.more) (void)snprintf(last, sizeof last, "%llu", (unsigned long long)page.last);
     json_t *answer = json_pack("{s:o, s:o}", "rejects", page.list, "page", api_page_json(&page_asked, total, last));
     check(answer);
     api_answer(request, 200, answer);

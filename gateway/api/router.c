@@ -62,7 +62,7 @@ static const ApiRoute routes[] = {
     {"POST", SINK "/flush", ROLE_OPERATOR, API_NO_BODY, 0, api_sinks_flush, {0}},
     {"GET", SINK "/statistics/total", ROLE_READ, API_NO_BODY, 0, api_statistics_total, {0}},
     {"GET", SINK "/statistics/files", ROLE_READ, API_NO_BODY, 0, api_statistics_files, {"failedFiles", "limit"}},
-    {"GET", SINK "/rejects", ROLE_READ, API_NO_BODY, 0, api_rejects_list, {"afterId", "limit", "format"}},
+    {"GET", SINK "/rejects", ROLE_READ, API_NO_BODY, 0, api_rejects_list, {"afterId", "limit", "format", "kind", "reason", "from", "to"}},
     {"DELETE", SINK "/rejects", ROLE_ADMIN, API_NO_BODY, 0, api_rejects_delete, {"upToId"}},
 };
 

@@ -12,7 +12,7 @@
 
 #define API_BODY_BYTES_MAX (1u << 20)     /* of JSON */
 #define API_MANIFEST_BYTES_MAX (8u << 20) /* of JSON that holds many sinks */
-#define API_PARAMETERS_MAX 4
+#define API_PARAMETERS_MAX 7
 
 typedef struct ApiRequest {
     Control *control;
