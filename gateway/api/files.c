@@ -184,3 +184,84 @@ void api_statistics_files(ApiRequest *request) {
     }
     list_deinit(&list);
 }
+
+/* ---- retry and deletion ---------------------------------------------------------------------- */
+
+#define ACTIONS_MAX 16 /* on their way to the writer */
+
+static void action_back(Control *control, PendingRequest *pending, Message *take_message) {
+    (void)control;
+    FileAction *action = (FileAction *)take_message;
+    int result = action->request.result;
+    if (!pending->call) {
+        /* answered meanwhile */
+    } else if (result == 0) {
+        json_t *answer = json_pack("{s:o, s:s, s:I}", "fileId", uuid_json(&action->file), "state", action->remove ? "deleted" : "importing",
+                                   "rows", (json_int_t)action->rows);
+        check(answer);
+        api_call_answer(steal(pending->call), 200, answer);
+    } else if (result == -ENOENT) {
+        api_call_fail(steal(pending->call), 404, "fileNotFound", action->request.error.text);
+    } else if (result == -EBUSY || result == -EINVAL) {
+        api_call_fail(steal(pending->call), 409, "fileState", action->request.error.text);
+    } else {
+        log_failure(LOG_ERROR, "a file cannot be retried or deleted", &action->request.error);
+        api_call_fail(steal(pending->call), 503, "notStored", "The file cannot be changed now.");
+    }
+    free(action);
+    pending_request_end(pending);
+}
+
+static void action_late(Control *control, PendingRequest *pending) {
+    (void)control;
+    if (pending->call) api_call_fail_stalled(steal(pending->call));
+}
+
+/* Is it a file of the sink that the path names? false: answered. */
+static bool find_file(ApiRequest *request, Uuid *ret_id) {
+    Txn *txn;
+    Error error = {0};
+    FileRecord file = {0};
+    if (!uuid_parse(span_of(request->file_id), ret_id)) {
+        api_fail(request, 404, "fileNotFound", "\"%.60s\" is not the id of a file.", request->file_id);
+        return false;
+    }
+    int r = txn_begin_read(request->view->environment, &txn, &error);
+    if (r == 0) {
+        r = ledger_find_file(txn, ret_id, &file, &error);
+        txn_abort(txn);
+    }
+    bool is_of_sink = r == 0 && file.sink == request->sink->sink->number;
+    if (r == 0) file_record_deinit(&file);
+    if (is_of_sink) return true;
+    if (r < 0) {
+        log_failure(LOG_ERROR, "a file of a sink cannot be read", &error);
+        api_fail(request, 500, "internalError", "The file cannot be read.");
+    } else {
+        api_fail(request, 404, "fileNotFound", "The sink \"%s\" has no file %.36s.", request->sink_id, request->file_id);
+    }
+    return false;
+}
+
+static void act(ApiRequest *request, bool remove) {
+    Uuid id;
+    if (!find_file(request, &id) || !api_has_room(request, action_back, ACTIONS_MAX, "retries and deletions of files")) return;
+    log_info("%s %s the file %s of %s/%s", request->by, remove ? "deletes" : "retries", request->file_id, request->source_id,
+             request->sink_id);
+    PendingRequest *pending = pending_request_new(sizeof *pending, action_back, NULL, api_keep(request));
+    pending->late = action_late;
+    FileAction *action = calloc(1, sizeof *action);
+    check(action);
+    action->request.message.kind = MESSAGE_FILE_ACTION;
+    action->file = id;
+    action->remove = remove;
+    control_ask_writer(request->control, pending, &action->request);
+}
+
+void api_files_retry(ApiRequest *request) {
+    act(request, false);
+}
+
+void api_files_delete(ApiRequest *request) {
+    act(request, true);
+}

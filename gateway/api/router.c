@@ -62,6 +62,8 @@ static const ApiRoute routes[] = {
     {"POST", SINK "/flush", ROLE_OPERATOR, API_NO_BODY, 0, api_sinks_flush, {0}},
     {"GET", SINK "/statistics/total", ROLE_READ, API_NO_BODY, 0, api_statistics_total, {0}},
     {"GET", SINK "/statistics/files", ROLE_READ, API_NO_BODY, 0, api_statistics_files, {"failedFiles", "limit"}},
+    {"POST", SINK "/files/{file}/retry", ROLE_OPERATOR, API_NO_BODY, 0, api_files_retry, {0}},
+    {"DELETE", SINK "/files/{file}", ROLE_ADMIN, API_NO_BODY, 0, api_files_delete, {0}},
     {"GET", SINK "/rejects", ROLE_READ, API_NO_BODY, 0, api_rejects_list, {"afterId", "limit", "format", "kind", "reason", "from", "to"}},
     {"DELETE", SINK "/rejects", ROLE_ADMIN, API_NO_BODY, 0, api_rejects_delete, {"upToId"}},
 };
@@ -166,7 +168,7 @@ static void path_split(Path *path, const char *text) {
 }
 
 typedef struct PathNames {
-    const char *branch, *source, *sink, *task, *connection;
+    const char *branch, *source, *sink, *task, *connection, *file;
 } PathNames;
 
 static bool path_matches(const Path *path, const char *pattern, PathNames *ret_names) {
@@ -186,6 +188,8 @@ static bool path_matches(const Path *path, const char *pattern, PathNames *ret_n
             names.task = segment;
         } else if (strncmp(at, "{connection}", size) == 0) {
             names.connection = segment;
+        } else if (strncmp(at, "{file}", size) == 0) {
+            names.file = segment;
         } else if (strlen(segment) != size || strncmp(at, segment, size) != 0) {
             return false;
         }
@@ -313,6 +317,7 @@ static bool look_up(ApiRequest *request, const ApiRoute *route, const PathNames 
     request->sink_id = names->sink;
     request->task_id = names->task;
     request->connection = names->connection;
+    request->file_id = names->file;
     if (names->branch && strcmp(names->branch, "default") != 0 && strcmp(names->branch, options->branch) != 0) {
         api_fail(request, 404, "branchNotFound", "There is no branch \"%.60s\".", names->branch);
         return false;

@@ -1,5 +1,7 @@
 """The files of a sink through the management API: states, why they were closed, failures, and what holds them back."""
 
+import datetime
+
 import pytest
 
 from sluice import AT_ONCE, NEVER, wait_until
@@ -76,3 +78,36 @@ def test_parameters(gateway, query, says):
     gateway.add_sink("shop", "orders", COLUMNS)
     answer = gateway.api("GET", f"{FILES}?{query}")
     assert answer.status == 400 and says in answer.json["message"]
+
+
+def test_a_failed_file_is_retried_or_deleted(shop, postgres):
+    columns = [{**COLUMNS[0], "primaryKey": False}, COLUMNS[1]]
+    shop.add_sink("shop", "orders", columns, AT_ONCE, connection="warehouse")
+    shop.add_sink("shop", "other", columns, NEVER, connection="warehouse")
+    postgres.rows("ALTER TABLE orders RENAME COLUMN body TO text")
+    send(shop, 1, 1)
+    (failed,) = wait_until("the import fails", lambda: files(shop, "?failedFiles=true"))
+    path = f"/sources/shop/sinks/orders/files/{failed['fileId']}"
+    for _ in range(4):
+        before = files(shop)[0]
+        answer = wait_until("it is not being imported", lambda: [a for a in [shop.api("POST", f"{path}/retry")] if a.status == 200])[0]
+        assert answer.json == {"fileId": failed["fileId"], "state": "importing", "rows": 1}
+        wait_until("it was tried", lambda: files(shop)[0]["retryAttempt"] > before["retryAttempt"])
+    # By itself it would have been tried later.
+    assert datetime.datetime.now(datetime.UTC) < datetime.datetime.fromisoformat(before["retryAfter"])
+
+    assert shop.api("DELETE", path.replace("orders", "other")).json["error"] == "stream.api.fileNotFound"
+    assert shop.api("DELETE", path[:-1] + "x").status == 404 and shop.api("POST", "/sources/shop/sinks/orders/files/x/retry").status == 404
+    answer = wait_until("it is not being imported", lambda: [a for a in [shop.api("DELETE", path)] if a.status != 409])[0]
+    assert answer.status == 200 and answer.json == {"fileId": failed["fileId"], "state": "deleted", "rows": 1}
+    assert shop.statistics("shop", "orders")["droppedRows"] == 1
+    assert shop.api("DELETE", path).status == 409 and shop.api("POST", f"{path}/retry").json["error"] == "stream.api.fileState"
+    assert f"deletes the file {failed['fileId']} of shop/orders" in shop.log_text()
+
+    postgres.rows("ALTER TABLE orders RENAME COLUMN text TO body")
+    send(shop, 2, 1)
+    shop.flush("shop", "orders")
+    assert postgres.rows("SELECT id FROM orders") == [(2,)]
+    (done,) = [file for file in files(shop) if file["state"] == "imported"]
+    answer = shop.api("POST", f"/sources/shop/sinks/orders/files/{done['fileId']}/retry")
+    assert answer.status == 409 and "no longer waiting" in answer.json["message"]
