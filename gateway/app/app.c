@@ -369,6 +369,7 @@ static int start_bridges(App *app, Error *error) {
         .connections = &app->options.list,
         .data_directory = app->directory.path,
         .writer = writer_mailbox(app->writer),
+        .control = control_mailbox(app->control),
         .post_job = post_import,
         .post_job_context = app,
         .post_templates = post_templates,

@@ -415,6 +415,7 @@ static void stamp(const Control *control, const Change *change) {
         [CHANGE_PAUSE] = "paused",
         [CHANGE_RESUME] = "resumed",
         [CHANGE_MANIFEST] = "manifest applied",
+        [CHANGE_RUN] = "another run, since a topic was made anew",
         [CHANGE_INFER] = "columns inferred",
     };
     const ChangeRequest *request = &change->request;

@@ -89,6 +89,7 @@ static const char *task_type(const ChangeRequest *request) {
         [CHANGE_PAUSE] = {"source.pause", "sink.pause"},
         [CHANGE_RESUME] = {"source.resume", "sink.resume"},
         [CHANGE_MANIFEST] = {"source.manifest", NULL},
+        [CHANGE_RUN] = {"source.run", NULL},
         [CHANGE_INFER] = {NULL, "sink.infer"},
     };
     return types[request->kind][request->of_sink];

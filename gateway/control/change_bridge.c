@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "config/source_kafka.h"
 #include "config/source_nats.h"
 #include "gateway/control/change_parts.h"
@@ -94,6 +95,26 @@ bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known
         if (sink->deleted == 0 && (!old || any_decides_rows(sink_differences(old->sink, sink)))) return true;
     }
     return false;
+}
+
+static const Source *find_number(const Control *control, uint32_t number) {
+    for (size_t i = 0; i < control->registry.count; i++)
+        if (control->registry.sources[i]->source->number == number) return control->registry.sources[i]->source;
+    return NULL;
+}
+
+void bridge_run_anew(Control *control, RunAnew *take_news) {
+    const Source *source = find_number(control, take_news->source);
+    bool is_present = source && source->deleted == 0 && source->run == take_news->run;
+    free(take_news);
+    if (!is_present || control->view.draining || changes_schedule(control, source->source_id)) return;
+    ChangeRequest request = {.kind = CHANGE_RUN, .source_id = source->source_id, .by = "replace"};
+    Task *task;
+    TemplateCheck *needed = NULL;
+    Failure failure = {0};
+    int r = change_start(control, &request, &task, &needed, &failure);
+    check(r != CHANGE_NEEDS_TEMPLATES); /* its templates are those that it had */
+    if (r < 0) log_warning("another run of source %s cannot begin: %s", source->source_id, failure.error.text);
 }
 
 /* ------------------------------------------------------------------------------------------------------------------------------------------- */

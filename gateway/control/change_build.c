@@ -451,6 +451,10 @@ static int change_source(Control *control, const ChangeRequest *request, const R
             outcome->same = "The source is neither paused nor finished: nothing had to be changed.";
         }
         break;
+    case CHANGE_RUN:
+        differs = outcome->runs = source_ends(old);
+        outcome->done = "A topic was made anew, and the source is read once more.";
+        break;
     case CHANGE_CREATE:
     case CHANGE_MANIFEST:
     case CHANGE_INFER:
@@ -595,6 +599,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         outcome->shows = false;
         outcome->done = "The sink is resumed.";
         break;
+    case CHANGE_RUN:
     case CHANGE_CREATE:
     case CHANGE_MANIFEST:
     case CHANGE_INFER:

@@ -144,6 +144,9 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
 bool bridge_is_finished(const Control *control, const Source *source);
 /* Does the change have a source that ends read once more? */
 bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known, const ChangeOutcome *outcome);
+/* A bridge says that what a run reads was made anew: another run begins, unless one has begun, or a
+ * change of the source is on its way, which may begin one. */
+void bridge_run_anew(Control *control, RunAnew *take_news);
 /* Can the sink say where it begins as it does? */
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure);
 /* Can the tables of the source be replaced, or not, as its sinks say? `known` NULL: it is new. */

@@ -335,6 +335,7 @@ static void drop_message(Message *message) {
     case MESSAGE_API_CALL: api_call_free((ApiCall *)message); return;
     case MESSAGE_SNAPSHOT_GONE: snapshot_gone_free((SnapshotGone *)message); return;
     case MESSAGE_DISCOVERED: discoveries_unref(discoveries_of(message)); return;
+    case MESSAGE_RUN_ANEW:
     case MESSAGE_DRAINED:
     case MESSAGE_BROKEN: free(message); return;
     default: request_drop((Request *)message); /* what control asked for, and what comes back */
@@ -357,6 +358,7 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         *fence = true;
         return;
     case MESSAGE_DISCOVERED: take_discovered(control, discoveries_of(message)); return;
+    case MESSAGE_RUN_ANEW: bridge_run_anew(control, (RunAnew *)message); return;
     case MESSAGE_BROKEN:
         free(message);
         control->broken = true;

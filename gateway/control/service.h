@@ -56,6 +56,7 @@ typedef enum ChangeKind {
     CHANGE_UNDELETE,
     CHANGE_PAUSE,
     CHANGE_RESUME,
+    CHANGE_RUN,      /* of a source that ends: another run, since a topic was made anew; see RunAnew */
     CHANGE_INFER,    /* of a sink: columns of fields that were found; body: what inference.c made */
     CHANGE_MANIFEST, /* of a source that is there or not, with its sinks and settings */
 } ChangeKind;

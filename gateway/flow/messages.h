@@ -38,6 +38,7 @@ typedef enum MessageKind {
     MESSAGE_SNAPSHOT,        /* C -> L, B     SnapshotNews: run this from the next event on */
     MESSAGE_SNAPSHOT_GONE,   /* any -> C      SnapshotGone: nobody holds that generation any more */
     MESSAGE_DISCOVERED,      /* L, B -> C     Discoveries (discoveries.h): a sink that infers has fields without columns */
+    MESSAGE_RUN_ANEW,        /* B -> C        RunAnew: what a run reads was made anew, so another run is to begin */
     MESSAGE_TEMPLATES,       /* L, B, C -> T -> back  TemplateBatch (templates/broker.h) */
     MESSAGE_TEMPLATE_CHECK,  /* C -> T -> C   TemplateCheck (templates/broker.h) */
     MESSAGE_DEFINE,          /* C -> W -> C   Define: catalog changes and what the writer must know of sinks, one transaction */
@@ -512,6 +513,14 @@ static inline void drain_post(Mailbox *mailbox, usec_t until) {
     drain->until = until;
     mailbox_post(mailbox, &drain->message);
 }
+
+/* A topic or stream was made anew since the run of its source began. It is said again until another
+ * run begins. */
+typedef struct RunAnew {
+    Message message;
+    uint32_t source; /* number */
+    usec_t run;      /* Source.run. When it is another one by now, nothing has to be done */
+} RunAnew;
 
 typedef struct Drained {
     Message message;

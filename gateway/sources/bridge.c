@@ -395,6 +395,11 @@ static usec_t work(Bridge *bridge, usec_t now) {
         known_step(bridge, now);
         return USEC_NEVER;
     }
+    if (bridge->anew) {
+        replace_wait_anew(bridge, now);
+        seek_step(bridge, now); /* it cannot be done, and is answered */
+        return bridge->anew_again - now;
+    }
     /* A new client begins with new micro-batches: what the template broker has of the old ones
      * comes back first. */
     bool may_open = !bridge->client && !bridge->left_for_destination && !bridge->templates_out;

@@ -36,6 +36,7 @@ typedef struct BridgeOptions {
     const Connections *connections;
     const char *data_directory;
     Mailbox *writer;
+    Mailbox *control;                                   /* MESSAGE_RUN_ANEW; NULL: no sink replaces its table */
     void (*post_job)(void *context, LoadJob *take_job); /* to the loaders */
     void *post_job_context;
     void (*post_templates)(void *context, TemplateBatch *take_batch);

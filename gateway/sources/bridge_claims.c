@@ -318,6 +318,10 @@ static bool raise_generations(Bridge *bridge, const LoadJob *job) {
         uint32_t generation = claim->key.generation > topic->generation ? claim->key.generation : topic->generation;
         bool anew = listed && listed->key.generation == generation && listed->topic_id && listed->topic_id[0] && topic->topic_id &&
                     strcmp(listed->topic_id, topic->topic_id) != 0;
+        if (anew && bridge->replaces) {
+            replace_anew(bridge, topic->name);
+            return false;
+        }
         if (anew) {
             log_warning("source %s: \"%s\" was made anew: it is read from its beginning", bridge->id, topic->name);
             generation++;
@@ -395,7 +399,8 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
         origin_forget(of);
         free(steal(of->error));
         if (job->request.result == SINK_DONE) {
-            bool raised = raise_generations(bridge, job);
+            bool over = bridge->replaces && job->run_state != RUN_OPEN; /* it has its rows, whatever became of the topics */
+            bool raised = !over && raise_generations(bridge, job);
             of->began = of->began || !raised;
             of->is_new = of->is_new && raised;
             of->moved = of->moved && raised;

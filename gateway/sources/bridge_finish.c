@@ -78,6 +78,7 @@ static void finish(Bridge *bridge) {
 }
 
 void finish_step(Bridge *bridge, usec_t now) {
+    if (bridge->anew) return;
     if (bridge->phase >= BRIDGE_BEGINS && replace_are_over(bridge) && bridge->in_flight == 0 && !bridge->templates_out) {
         finish(bridge);
         return;

@@ -307,6 +307,8 @@ struct Bridge {
     bool replaces;   /* all sinks do */
     BridgeRun *runs; /* owned */
     size_t run_count;
+    char *anew;        /* owned: a topic that was made anew since the run began. Nothing is read until another run begins. NULL: none was */
+    usec_t anew_again; /* boot: control is told again then */
 
     /* `loop: false` */
     bool finished;
@@ -443,6 +445,10 @@ void origin_forget(BridgeSink *sink); /* NULL-safe as to `origin` */
  * it. */
 void range_out(Bridge *bridge, size_t part);
 void range_step(Bridge *bridge, usec_t now);
+/* Asks the broker whether its topics are still those that were found, and have what was read of
+ * them. 0, or RANGE_ANEW: one of them was made anew; or < 0: it does not say, or one is missing. */
+enum { RANGE_ANEW = 1 };
+int range_check(Bridge *bridge, const char **ret_topic, Error *error);
 void range_seek_back(Bridge *bridge, const SeekContext *context, const LoadJob *job);
 
 /* ---- bridge_finish.c ---- */
@@ -472,6 +478,10 @@ void replace_rewind(Bridge *bridge, size_t sink);
 /* All is imported: posts what is to be done. true: no sink has anything left to do. */
 bool replace_step(Bridge *bridge, usec_t now);
 void replace_swap_back(Bridge *bridge, LoadJob *take_job);
+/* A topic is another one than that which the run began with: control is asked for another run. */
+void replace_anew(Bridge *bridge, const char *topic);
+/* Until it begins. */
+void replace_wait_anew(Bridge *bridge, usec_t now);
 
 /* ---- bridge_seek.c ---- */
 void seek_asked(Bridge *bridge, BridgeSeek *seek);

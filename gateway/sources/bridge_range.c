@@ -29,7 +29,12 @@ static int ask(Bridge *bridge, const BridgePart *part, int64_t *ret_earliest, in
     return r;
 }
 
-/* Is it another topic than the one that was found? */
+/* Is it another topic than the one that was found? Partitions of a topic never become fewer. */
+static bool is_another(const BridgeTopic *topic, const ClientTopic *found) {
+    if (topic->topic_id && found->topic_id) return strcmp(topic->topic_id, found->topic_id) != 0;
+    return found->partition_count < topic->partition_count;
+}
+
 static bool is_anew(Bridge *bridge, const BridgeTopic *topic) {
     Arena arena = {0};
     ClientTopics found = {0};
@@ -38,10 +43,60 @@ static bool is_anew(Bridge *bridge, const BridgeTopic *topic) {
     bool anew = false;
     if (topic->topic_id && bridge->type->topics(bridge->client, &arena, BRIDGE_ASK_LIMIT, &found, &fault, &error) == 0)
         for (size_t i = 0; i < found.count; i++)
-            anew = anew || (strcmp(found.items[i].name, topic->name) == 0 && found.items[i].topic_id &&
-                            strcmp(found.items[i].topic_id, topic->topic_id) != 0);
+            anew = anew || (strcmp(found.items[i].name, topic->name) == 0 && found.items[i].topic_id && is_another(topic, &found.items[i]));
     arena_deinit(&arena);
     return anew;
+}
+
+static const ClientTopic *find_topic(const ClientTopics *topics, const char *name) {
+    for (size_t i = 0; i < topics->count; i++)
+        if (strcmp(topics->items[i].name, name) == 0) return &topics->items[i];
+    return NULL;
+}
+
+static int check_topics(const Bridge *bridge, const ClientTopics *found, const char **ret_topic, Error *error) {
+    for (size_t i = 0; i < bridge->world.topic_count; i++) {
+        const BridgeTopic *topic = &bridge->world.topics[i];
+        const ClientTopic *now = find_topic(found, topic->name);
+        if (!now || now->partition_count == 0)
+            return error_set(error, -ENOENT, now && now->fault == SINK_FAULT_RIGHTS ? "\"%s\" may not be read" : "there is no \"%s\"",
+                             topic->name);
+        if (!is_another(topic, now)) continue;
+        *ret_topic = topic->name;
+        return RANGE_ANEW;
+    }
+    return 0;
+}
+
+/* Of topics without an id: an end that went back says the same, unless more was written since. */
+static int check_ends(Bridge *bridge, const char **ret_topic, Error *error) {
+    size_t count = 0;
+    ClientOffset *offsets = calloc(bridge->part_count + 1, sizeof *offsets);
+    check(offsets);
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        const BridgeTopic *topic = &bridge->world.topics[bridge->parts[i].topic];
+        if (!topic->topic_id)
+            offsets[count++] = (ClientOffset){.topic = topic->name, .partition = bridge->parts[i].partition, .when = CLIENT_LATEST};
+    }
+    int r = count > 0 ? bridge->type->offsets(bridge->client, offsets, count, BRIDGE_ASK_LIMIT, error) : 0;
+    for (size_t i = 0, at = 0; i < bridge->part_count && r == 0; i++) {
+        const BridgeTopic *topic = &bridge->world.topics[bridge->parts[i].topic];
+        if (topic->topic_id || offsets[at++].offset >= bridge->parts[i].limit) continue;
+        *ret_topic = topic->name;
+        r = RANGE_ANEW;
+    }
+    free(offsets);
+    return r;
+}
+
+int range_check(Bridge *bridge, const char **ret_topic, Error *error) {
+    Arena arena = {0};
+    ClientTopics found = {0};
+    SinkFault fault;
+    int r = bridge->type->topics(bridge->client, &arena, BRIDGE_ASK_LIMIT, &found, &fault, error);
+    if (r == 0) r = check_topics(bridge, &found, ret_topic, error);
+    arena_deinit(&arena);
+    return r == 0 ? check_ends(bridge, ret_topic, error) : r;
 }
 
 static void beyond_end(Bridge *bridge, size_t part, int64_t at, int64_t end) {
@@ -50,6 +105,10 @@ static void beyond_end(Bridge *bridge, size_t part, int64_t at, int64_t end) {
     if (is_anew(bridge, topic)) {
         (void)error_set(&error, -ESTALE, "\"%s\" was made anew", topic->name);
         bridge_client_failed(bridge, &error); /* a claim finds that it has another id */
+        return;
+    }
+    if (bridge->replaces) { /* a run has no positions that somebody could set */
+        replace_anew(bridge, topic->name);
         return;
     }
     (void)error_set(&error, -ERANGE,

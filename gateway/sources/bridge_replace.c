@@ -4,6 +4,7 @@
  * (sinks/replace_run.h). The destination knows what became of a run, so that each step may be asked
  * for again.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ void replace_forget(Bridge *bridge) {
     for (size_t i = 0; i < bridge->run_count; i++) free(bridge->runs[i].error);
     free(steal(bridge->runs));
     bridge->run_count = 0;
+    free(steal(bridge->anew));
 }
 
 void replace_begin(Bridge *bridge) {
@@ -157,13 +159,33 @@ static void post_swap(Bridge *bridge, size_t sink, usec_t now) {
     free(limits);
 }
 
-bool replace_step(Bridge *bridge, usec_t now) {
-    if (!bridge->replaces) return true;
-    for (size_t i = 0; i < bridge->sink_count; i++) {
-        const BridgeRun *run = run_of(bridge, i);
-        if (is_over(run) || run->swapping || bridge->sinks[i].paused || now < run->swap_again) continue;
-        post_swap(bridge, i, now);
+static bool may_swap(Bridge *bridge, size_t sink, usec_t now) {
+    const BridgeRun *run = run_of(bridge, sink);
+    return !is_over(run) && !run->swapping && !bridge->sinks[sink].paused && now >= run->swap_again;
+}
+
+/* Is what was read all of what there is? Else the rows of topics that are gone would replace all. */
+static bool check_topics(Bridge *bridge, usec_t now) {
+    const char *topic;
+    Error error = {0};
+    int r = range_check(bridge, &topic, &error);
+    if (r == 0) return true;
+    if (r == RANGE_ANEW) {
+        replace_anew(bridge, topic);
+        return false;
     }
+    if (r != -ECANCELED) bridge_trouble(bridge, &error);
+    for (size_t i = 0; i < bridge->sink_count; i++) run_of(bridge, i)->swap_again = now + BRIDGE_AGAIN;
+    return false;
+}
+
+bool replace_step(Bridge *bridge, usec_t now) {
+    bool any = false;
+    if (!bridge->replaces) return true;
+    for (size_t i = 0; i < bridge->sink_count; i++) any = any || may_swap(bridge, i, now);
+    if (any && !check_topics(bridge, now)) return false;
+    for (size_t i = 0; i < bridge->sink_count; i++)
+        if (may_swap(bridge, i, now)) post_swap(bridge, i, now);
     return replace_are_over(bridge);
 }
 
@@ -232,4 +254,26 @@ void replace_swap_back(Bridge *bridge, LoadJob *take_job) {
         bridge->status_at = 0;
     }
     load_job_free(job);
+}
+
+/* ---- topics that are made anew ----------------------------------------------------------------- */
+
+void replace_anew(Bridge *bridge, const char *topic) {
+    check(bridge->replaces);
+    if (bridge->anew) return;
+    bridge->anew = text_copy(topic);
+    bridge->anew_again = 0;
+    bridge->status_at = 0;
+    log_warning("source %s: \"%s\" was made anew since the run began: another run begins, and what this one has collected is dropped",
+                bridge->id, topic);
+}
+
+void replace_wait_anew(Bridge *bridge, usec_t now) {
+    bridge_close_client(bridge);
+    if (now < bridge->anew_again) return;
+    bridge->anew_again = now + LOOK_AGAIN;
+    RunAnew *news = calloc(1, sizeof *news);
+    check(news && bridge->options.control);
+    *news = (RunAnew){.message = {.kind = MESSAGE_RUN_ANEW}, .source = bridge->number, .run = bridge->source->source->run};
+    mailbox_post(bridge->options.control, &news->message);
 }

@@ -174,6 +174,10 @@ static void evaluate_pending(const Bridge *bridge, BridgeStatus *status) {
 static void evaluate_reading(const Bridge *bridge, BridgeStatus *status) {
     size_t stopped = 0;
     status->state = bridge->phase == BRIDGE_READING ? BRIDGE_RUNNING : BRIDGE_STARTING;
+    if (bridge->anew) {
+        status->reason = say(status, "\"%s\" was made anew since the run began: another run begins.", bridge->anew);
+        return;
+    }
     if (bridge->phase == BRIDGE_OPEN && bridge->has_group && !bridge->offered && !bridge->trouble)
         status->reason = "It waits for the group to give it partitions.";
     if (bridge->phase >= BRIDGE_BEGINS) evaluate_sinks(bridge, status);
@@ -253,7 +257,7 @@ static BridgeStatus *make(const Bridge *bridge) {
     known_put(bridge, status);
     put_runs(bridge, status);
     evaluate(bridge, status);
-    if (bridge->want == WANT_READ && bridge->replaces) evaluate_runs(bridge, status);
+    if (bridge->want == WANT_READ && bridge->replaces && !bridge->anew) evaluate_runs(bridge, status);
     return status;
 }
 

@@ -249,6 +249,36 @@ def test_a_side_table_that_somebody_drops_is_collected_anew(place):
     place.wait_finished()
 
 
+def make_stream_anew(nats):
+    nats.delete_stream("ORDERS")
+    nats.create_stream("ORDERS", ["orders.>"])
+
+
+@pytest.mark.parametrize("meanwhile", ["sink paused", "gateway down"])
+def test_a_stream_that_is_made_anew_in_a_run_begins_another_one(place, meanwhile):
+    """The rows of the former stream, or of both, replace nothing."""
+    place.put(1, 30)
+    place.add()
+    place.wait_finished()
+    place.gateway.change("PUT", "/sources/s/sinks/k/pause")
+    place.put(2, 50)
+    place.resume()
+    wait_until("rows wait", lambda: place.waiting() == 50 and place.sides(), LONG)
+    run = place.bridge()["run"]
+    if meanwhile == "gateway down":
+        place.gateway.stop()
+    make_stream_anew(place.nats)
+    place.publish(5, 7)
+    if meanwhile == "gateway down":
+        place.gateway.start()
+    place.gateway.change("PUT", "/sources/s/sinks/k/resume")
+    wait_until("the last run", lambda: place.have() == rows_of(5, 7), LONG)
+    place.wait_finished()
+    assert place.bridge()["run"] > run and place.run()["rows"] == 7 and place.sides() == []
+    assert "another run begins" in place.gateway.log_text()
+    assert place.gateway.api("GET", "/sources/s").json["version"]["description"] == "another run, since a topic was made anew"
+
+
 class Reader(threading.Thread):
     """Looks at the table all the time: it has the rows of one run, all of them."""
 

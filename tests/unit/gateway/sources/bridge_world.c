@@ -698,6 +698,7 @@ static const Connections *connections(void) {
 
 void world_start(void) {
     BridgeOptions options = {
+        .control = world.control,
         .clock = &test_clock,
         .usage = &world.usage,
         .connections = connections(),

@@ -999,6 +999,101 @@ static void a_swap_that_fails_is_tried_again(void **state) {
     assert_null(world_status()->reason);
 }
 
+/* What control was asked for lately: another run than this one; 0: nothing. */
+static usec_t take_anew(void) {
+    usec_t run = 0;
+    for (Message *message = mailbox_take(world.control), *next; message; message = next) {
+        next = message->next;
+        assert_int_equal(message->kind, MESSAGE_RUN_ANEW);
+        run = ((RunAnew *)message)->run;
+        free(message);
+    }
+    return run;
+}
+
+/* The topic with which the run began is gone, and there is one with other records. */
+static void make_topic_anew(const char *topic_id) {
+    world.topic_id = topic_id;
+    for (int p = 0; p < world.partition_count; p++) world.partitions[p] = (WorldPartition){0};
+    world_put(0, 7, RECORD_GOOD);
+}
+
+static void expect_another_run(void) {
+    assert_int_equal(take_anew(), world.run);
+    assert_int_equal(world.sinks[0].done_run, 0);
+    assert_non_null(strstr(world_status()->reason, "\"t\" was made anew"));
+    /* It is asked for again until it begins, and nothing is replaced before. */
+    unsigned swaps = world.sinks[0].swaps;
+    world_run(500, 20 * USEC_MS);
+    assert_int_equal(take_anew(), world.run);
+    assert_int_equal(world.sinks[0].swaps, swaps);
+    world.sinks[0].swap_fails = false;
+    world.run += USEC_MS;
+    world_show();
+    world_run(400, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(world.sinks[0].done_run, world.run / USEC_MS);
+    assert_int_equal(of_run(0)->rows, 7);
+    assert_int_equal(take_anew(), 0);
+}
+
+static void a_topic_that_is_made_anew_before_the_swap_begins_another_run(void **state) {
+    (void)state;
+    const char *const ids[][2] = {{"one", "two"}, {NULL, NULL}}; /* without ids the end says it */
+    for (size_t i = 0; i < 2; i++) {
+        if (i > 0) world_end();
+        begin_replacing(1);
+        world.topic_id = ids[i][0];
+        world.sinks[0].swap_fails = true;
+        world_start();
+        world_run(100, 20 * USEC_MS);
+        assert_int_equal(world_status()->state, BRIDGE_WAITING);
+        make_topic_anew(ids[i][1]);
+        world_run(500, 20 * USEC_MS);
+        expect_another_run();
+    }
+}
+
+static void a_topic_that_is_made_anew_while_nothing_runs_begins_another_run(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world.topic_id = "one";
+    world.sinks[0].swap_fails = true;
+    world_start();
+    world_run(100, 20 * USEC_MS);
+    make_topic_anew("two");
+    world_restart(false);
+    world_run(500, 20 * USEC_MS);
+    expect_another_run();
+}
+
+static void a_topic_that_is_made_anew_while_it_is_read_begins_another_run(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world_put(0, 2800, RECORD_GOOD);
+    world_start();
+    while (world.handed_out < 50) world_step(10 * USEC_MS);
+    assert_true(world.handed_out < 2900);
+    make_topic_anew(NULL);
+    world_run(500, 20 * USEC_MS);
+    expect_another_run();
+}
+
+static void a_run_that_is_done_outlives_its_topic(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world.topic_id = "one";
+    world_start();
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    make_topic_anew("two");
+    world_restart(false);
+    world_run(300, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(take_anew(), 0);
+    assert_int_equal(world.sinks[0].swaps, 1);
+}
+
 /* Another gateway has claimed a later run in the middle of this one. */
 static void a_run_that_is_superseded_ends(void **state) {
     (void)state;
@@ -1220,6 +1315,10 @@ int main(void) {
         cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, world_tear_down),
         cmocka_unit_test_teardown(a_finished_source_runs_again, world_tear_down),
         cmocka_unit_test_teardown(a_run_replaces_each_table_once, world_tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_before_the_swap_begins_another_run, world_tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_nothing_runs_begins_another_run, world_tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_it_is_read_begins_another_run, world_tear_down),
+        cmocka_unit_test_teardown(a_run_that_is_done_outlives_its_topic, world_tear_down),
         cmocka_unit_test_teardown(a_run_with_a_topic_that_is_missing_waits, world_tear_down),
         cmocka_unit_test_teardown(a_run_without_rows_ends_and_may_go_on, world_tear_down),
         cmocka_unit_test_teardown(a_swap_that_fails_is_tried_again, world_tear_down),
