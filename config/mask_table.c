@@ -15,34 +15,35 @@
 
 const MaskInfo mask_table[MASK_KIND_COUNT_] = {
     {"hash", MASK_HASH, MASK_OF_ANY, MASK_HAS_PLAIN, NULL, 0, 0, TEXTS, true, true,
-     "HMAC-SHA-256 with the mask key, in hexadecimal digits; with `plain` SHA-256 without a key, which finds every value that can be "
-     "guessed.",
+     "HMAC-SHA-256 with the mask key, in hexadecimal digits. With `plain` it is SHA-256 without a key, which does not protect values that "
+     "can be guessed.",
      "hash:plain", "`ann@example.com` -> `71d4f55f…`"},
     {"hmac", MASK_HMAC, MASK_OF_ANY, MASK_HAS_KEY, NULL, 0, 0, TEXTS, false, true,
      "HMAC-SHA-256 with the key of that name, in hexadecimal digits.", "hmac:crm", "`ann` -> 64 digits"},
     {"md5", MASK_MD5, MASK_OF_ANY, MASK_HAS_NONE, NULL, 0, 0, TEXTS, false, true,
-     "MD5, in hexadecimal digits: only for tables that have it already. It is broken, and finds every value that can be guessed.", "md5",
-     "`ann` -> `7e0d7f8a…`"},
+     "MD5, in hexadecimal digits. Use it only for tables that already have MD5: it is broken, and does not protect values that can be "
+     "guessed.",
+     "md5", "`ann` -> `7e0d7f8a…`"},
     {"redact", MASK_REDACT, MASK_OF_ANY, MASK_HAS_NONE, NULL, 0, 0, TEXTS, false, false, "The text REDACTED.", "redact",
      "`ann` -> `REDACTED`"},
     {"email", MASK_EMAIL, MASK_OF_TEXT, MASK_HAS_NONE, NULL, 0, 0, BIT(DATA_TEXT), false, false,
-     "Stars between the first and the last character before the last `@`, of up to two characters instead of them; what follows is "
-     "kept. Without an `@`: stars.",
+     "Keeps the first and the last character before the last `@`, and all from the `@` on. The characters between are stars. If there are "
+     "up to two characters before the `@`, or no `@`, all of them are stars.",
      "email", "`smith@example.com` -> `s***h@example.com`"},
     {"phone", MASK_PHONE, MASK_OF_TEXT, MASK_HAS_NONE, NULL, 0, 0, BIT(DATA_TEXT), false, false,
-     "The first three digits, and stars for the others, of at least ten; of fewer, stars for all. ASCII marks and spaces are kept.",
-     "phone", "`+49 170 1234567` -> `+49 1** *******`"},
+     "Keeps the first three digits if there are at least ten. All other characters are stars, except ASCII marks and spaces.", "phone",
+     "`+49 170 1234567` -> `+49 1** *******`"},
     {"credit_card", MASK_CREDIT_CARD, MASK_OF_TEXT, MASK_HAS_NONE, NULL, 0, 0, BIT(DATA_TEXT), false, false,
-     "The last four digits of at least twelve; stars for the others. ASCII marks and spaces are kept.", "credit_card",
-     "`4111 1111 1111 1234` -> `**** **** **** 1234`"},
+     "Keeps the last four digits if there are at least twelve. All other characters are stars, except ASCII marks and spaces.",
+     "credit_card", "`4111 1111 1111 1234` -> `**** **** **** 1234`"},
     {"ssn", MASK_SSN, MASK_OF_TEXT, MASK_HAS_NONE, NULL, 0, 0, BIT(DATA_TEXT), false, false,
-     "The last four digits of exactly nine; stars for the others. ASCII marks and spaces are kept.", "ssn",
+     "Keeps the last four digits if there are exactly nine. All other characters are stars, except ASCII marks and spaces.", "ssn",
      "`123-45-6789` -> `***-**-6789`"},
     {"partial", MASK_PARTIAL, MASK_OF_TEXT, MASK_HAS_COUNT, "2", 1, 1000, BIT(DATA_TEXT), false, false,
-     "The first N and the last N characters, and stars between them; stars alone where there are no more than 2N.", "partial:2",
-     "`wonderful` -> `wo*****ul`"},
+     "Keeps the first N and the last N characters. All others are stars. If there are at most 2N characters, all of them are stars.",
+     "partial:2", "`wonderful` -> `wo*****ul`"},
     {"first_letter", MASK_FIRST_LETTER, MASK_OF_TEXT, MASK_HAS_NONE, NULL, 0, 0, BIT(DATA_TEXT), false, false,
-     "The first character, and stars; a single one is a star, too.", "first_letter", "`Élodie` -> `É*****`"},
+     "Keeps the first character. All others are stars. A single character is a star.", "first_letter", "`Élodie` -> `É*****`"},
     {"stars", MASK_STARS, MASK_OF_TEXT, MASK_HAS_NONE, NULL, 0, 0, BIT(DATA_TEXT), false, false, "A star for each character.", "stars",
      "`ann` -> `***`"},
     {"fixed", MASK_FIXED, MASK_OF_ANY, MASK_HAS_TEXT, "MASKED", 0, 0, EVERY, false, false, "This text, which has to fit the dataType.",
@@ -50,19 +51,25 @@ const MaskInfo mask_table[MASK_KIND_COUNT_] = {
     {"uuid", MASK_UUID, MASK_OF_ANY, MASK_HAS_NONE, NULL, 0, 0, TEXTS, true, true, "A UUID (version 8) made of the value and the mask key.",
      "uuid", "`ann` -> 32 digits in five groups"},
     {"round", MASK_ROUND, MASK_OF_NUMBER, MASK_HAS_STEP, "10", 0, 0, NUMBERS, false, false,
-     "The nearest multiple of N; of two that are equally near the one that is further from 0.", "round:100", "`1250` -> `1300`"},
+     "The nearest multiple of N. If two multiples are equally near, it is the one that is further from 0.", "round:100",
+     "`1250` -> `1300`"},
     {"range", MASK_RANGE, MASK_OF_NUMBER, MASK_HAS_STEP, "100", 0, 0, NUMBERS | BIT(DATA_TEXT), false, false,
-     "In which range of size N it lies, as `LOW-HIGH`, without HIGH itself; of a number the lower end.", "range:10", "`42` -> `40-50`"},
+     "The range of size N that contains the value, as `LOW-HIGH`. HIGH is not part of the range. In a column of numbers: LOW.", "range:10",
+     "`42` -> `40-50`"},
     {"noise", MASK_NOISE, MASK_OF_NUMBER, MASK_HAS_SHARE, "0.1", 0, 0, NUMBERS, true, false,
-     "A number that differs by at most F times the value, by the value and the mask key. Small integers may stay what they are.",
+     "A number that differs by at most F times the value. The value and the mask key decide the difference. Small integers may stay "
+     "unchanged.",
      "noise:0.1", "`1000` -> `900` to `1100`"},
     {"date_shift", MASK_DATE_SHIFT, MASK_OF_TIME, MASK_HAS_COUNT, "30", 1, 36500, TIMES | BIT(DATA_TEXT), true, false,
-     "The date 1 to N days before or after, by the value and the mask key; the time of day is kept, and in a text its offset as well.",
+     "A date that is 1 to N days earlier or later. The value and the mask key decide how many. The time of day is kept, and in a text its "
+     "offset as well.",
      "date_shift:30", "`2024-02-29` -> `2024-01-30` to `2024-03-30`"},
     {"year_only", MASK_YEAR_ONLY, MASK_OF_TIME, MASK_HAS_NONE, NULL, 0, 0, TIMES | BIT(DATA_TEXT) | BIT(DATA_INTEGER), false, false,
-     "The year in UTC; of a date or timestamp, the first moment of it.", "year_only", "`2024-02-29` -> `2024`, or `2024-01-01`"},
+     "The year in UTC. In a column of dates or timestamps: the first moment of the year.", "year_only",
+     "`2024-02-29` -> `2024`, or `2024-01-01`"},
     {"month_year", MASK_MONTH_YEAR, MASK_OF_TIME, MASK_HAS_NONE, NULL, 0, 0, TIMES | BIT(DATA_TEXT), false, false,
-     "Year and month in UTC; of a date or timestamp, the first moment of it.", "month_year", "`2024-02-29` -> `2024-02`, or `2024-02-01`"},
+     "The year and the month in UTC. In a column of dates or timestamps: the first moment of the month.", "month_year",
+     "`2024-02-29` -> `2024-02`, or `2024-02-01`"},
 };
 
 static const MaskInfo *find(Span name) {
@@ -233,7 +240,7 @@ void mask_table_check(void) {
 }
 
 void mask_document(Buffer *out) {
-    buffer_append_text(out, "| mask | gives | example | dataTypes | key | of a primary key |\n|---|---|---|---|---|---|\n");
+    buffer_append_text(out, "| mask | result | example | dataTypes | key | allowed in a primary key |\n|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < MASK_KIND_COUNT_; i++) {
         const MaskInfo *info = &mask_table[i];
         buffer_printf(out, "| `%s%s` | %s", info->name, shape_of(info), info->sentence);

@@ -5,6 +5,7 @@ in everything that the gateway writes and answers.
 
 import base64
 import ctypes
+import hashlib
 import json
 import os
 import random
@@ -551,7 +552,6 @@ def test_sluice_map_masks_and_shows_nothing(keys, tmp_path):
         [BINARY, "map", "--columns", str(tmp_path / "columns.yaml"), "--config", str(tmp_path / "sluice.yaml")],
         input="".join(json.dumps(line) + "\n" for line in lines).encode(), capture_output=True, timeout=120, cwd=tmp_path,
     )
-    import hashlib
     import hmac
 
     (row,) = [json.loads(line)["row"] for line in result.stdout.splitlines()]
@@ -559,3 +559,95 @@ def test_sluice_map_masks_and_shows_nothing(keys, tmp_path):
     assert result.returncode == 1 and b"is not shown" in result.stderr
     assert not secrets.found_in(result.stdout + result.stderr)
     assert not list(tmp_path.glob("**/mask.key"))
+
+
+# ---- what docs/masking.md says ------------------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "masking.md").read_text()
+
+
+def mapped(directory, column, event, *options):
+    """The cell of the column, by sluice map."""
+    (directory / "columns.json").write_text(json.dumps([{**column, "name": "c"}]))
+    result = sluice("map", "--columns", directory / "columns.json", *options, input=json.dumps(event) + "\n", cwd=directory)
+    assert result.returncode == 0, result
+    return json.loads(result.stdout)["row"]["c"]
+
+
+def test_the_example_of_the_page(keys, tmp_path):
+    (tmp_path / "sluice.yaml").write_text(config_of(keys))
+    (tmp_path / "columns.yaml").write_text(re.search(r"```yaml\n(columns:\n.*?)```", PAGE, re.S)[1])
+    event = {"email": "smith@example.com", "salary": 41_700}
+    result = sluice("map", "--columns", tmp_path / "columns.yaml", "--config", tmp_path / "sluice.yaml", input=json.dumps(event), cwd=tmp_path)
+    row = json.loads(result.stdout)["row"]
+    assert (row["email"], row["salary"]) == ("s***h@example.com", "42000") and len(row["customer"]) == 64, result
+
+
+def test_who_has_the_key_finds_a_value_again(keys, tmp_path):
+    """By the command of the page."""
+    (tmp_path / "sluice.yaml").write_text(config_of(keys))
+    found = mapped(tmp_path, path_column("email", "hash"), {"email": "ann@example.com"}, "--config", tmp_path / "sluice.yaml")
+    (keys / "mask.key").write_text(MAIN_KEY + "\n")
+    command = re.search(r"^printf %s ann@example\.com .*", PAGE, re.M)[0]
+    said = subprocess.run(["bash", "-c", command], cwd=keys, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert said.split()[-1] == found
+
+
+def test_postgres_finds_a_value_again(keys, tmp_path, postgres):
+    (tmp_path / "sluice.yaml").write_text(config_of(keys))
+    found = mapped(tmp_path, path_column("email", "hash"), {"email": "ann@example.com"}, "--config", tmp_path / "sluice.yaml")
+    statement = re.search(r"^SELECT encode\(.*", PAGE, re.M)[0].replace("KEY", f"'{MAIN_KEY}'")
+    postgres.rows("CREATE EXTENSION pgcrypto")  # goes with its schema
+    assert postgres.rows(statement) == [(found,)]
+
+
+def test_another_key_gives_other_values_and_the_old_one_has_a_name(keys, tmp_path):
+    (tmp_path / "new.key").write_text("another key of the gateway")
+    (tmp_path / "old.yaml").write_text(config_of(keys))
+    (tmp_path / "new.yaml").write_text(f"maskKeyFile: {tmp_path / 'new.key'}\nmask-keys:\n  old: {keys / 'main.key'}\n")
+    before = mapped(tmp_path, path_column("v", "hash"), {"v": "ann"}, "--config", tmp_path / "old.yaml")
+    assert mapped(tmp_path, path_column("v", "hash"), {"v": "ann"}, "--config", tmp_path / "new.yaml") != before
+    assert mapped(tmp_path, path_column("v", "hmac:old"), {"v": "ann"}, "--config", tmp_path / "new.yaml") == before
+
+
+@pytest.mark.parametrize("kind", ["id", "datetime", "ip", "body", "headers", "path", "template"])
+def test_a_mask_is_of_any_type_of_column(tmp_path, kind):
+    column = {"type": kind, "mask": "fixed:hidden"}
+    if kind == "path":
+        column["path"] = "v"
+    if kind == "template":
+        column["template"] = {"language": "jsonnet", "content": "Body('v')"}
+    assert mapped(tmp_path, column, {"v": "ann"}) == "hidden"
+
+
+def test_a_mask_takes_what_a_string_means_and_json_without_white_space(tmp_path):
+    for event in ('{"v": "ann"}', '{"v": "\\u0061nn"}'):
+        for raw in (True, False):
+            found = mapped(tmp_path, {**path_column("v", "hash:plain"), "rawString": raw}, json.loads(event))
+            assert found == hashlib.sha256(b"ann").hexdigest()
+    assert mapped(tmp_path, path_column("v", "hash:plain"), {"v": {"a": [1, 2]}}) == hashlib.sha256(b'{"a":[1,2]}').hexdigest()
+
+
+def test_rejects_from_before_the_first_mask_stay(gateway):
+    secrets = Secrets(5)
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "t", [path_column("n", dataType="integer")], AT_ONCE)
+    assert gateway.post(url, {"n": secrets.new()}).status == 200
+    gateway.add_sink("s", "masked", [path_column("n", "stars", defaultValue="")], AT_ONCE)
+    assert gateway.post(url, {"n": secrets.new()}).status == 200
+    first, second = rejects_of(gateway, "s", "t")
+    assert secrets.found_in(json.dumps(first).encode()) and "eventDropped" not in first
+    assert not secrets.found_in(json.dumps(second).encode()) and second["event"] is None
+    gateway.api("DELETE", "/sources/s/sinks/t/rejects", expect=200)
+    assert rejects_of(gateway, "s", "t") == []
+
+
+def test_equal_instants_move_by_the_same_days(keys, tmp_path):
+    """The offset and the time of day of a text stay."""
+    (tmp_path / "sluice.yaml").write_text(config_of(keys))
+    moved = []
+    for text in ("2024-02-29T12:30:00+02:00", "2024-02-29T10:30:00Z"):
+        found = mapped(tmp_path, path_column("v", "date_shift:30"), {"v": text}, "--config", tmp_path / "sluice.yaml")
+        assert found[10:] == text[10:] and found != text
+        moved.append(found[:10])
+    assert moved[0] == moved[1]
