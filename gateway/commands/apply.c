@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/how_to_send.h"
 #include "gateway/commands/manifest_files.h"
 #include "gateway/commands/remote.h"
 #include "gateway/commands/screen.h"
@@ -169,6 +170,18 @@ static void withdraw_connections(const ApiClient *client, const json_t *made) {
     }
 }
 
+/* Of a source that is there now. That it cannot be shown changes nothing about what was done. */
+static void say_how_to_send(const Apply *apply, const ApiClient *client, const ManifestSource *declared) {
+    _cleanup_(buffer_deinit) Buffer lines = {0};
+    _cleanup_free_ char *path = NULL;
+    json_t *source = NULL;
+    check(asprintf(&path, SOURCES_PATH "/%s", screen_text(declared->source, "sourceId")) > 0);
+    if (api_client_expect(client, "GET", path, NULL, &source, NULL) == 0)
+        how_to_send(source, declared, &apply->manifest->expansions, &lines);
+    json_decref(source);
+    if (lines.size > 0) (void)fwrite(lines.data, 1, lines.size, stdout);
+}
+
 /* `made`: what a dry run only assumes. */
 static int apply_document(Apply *apply, const ApiClient *client, const ManifestSource *declared, const json_t *made, Error *error) {
     const char *id = screen_text(declared->source, "sourceId"), *name;
@@ -187,7 +200,9 @@ static int apply_document(Apply *apply, const ApiClient *client, const ManifestS
     int r = api_client_expect(client, "PUT", buffer_text(&path), document, &answer, error);
     json_decref(document);
     if (r < 0) return r;
+    unsigned before = apply->changes;
     say_plan(apply, id, apply->dry_run ? answer : json_object_get(answer, "outputs"));
+    if (!apply->dry_run && apply->changes > before) say_how_to_send(apply, client, declared);
     json_decref(answer);
     return 0;
 }
@@ -295,6 +310,8 @@ const Command command_apply = {
     .options = options,
     .notes = "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). A source and its\n"
              "sinks are changed together or not at all. A source that the gateway refuses is named with the reason,\n"
-             "and the other sources are applied. A dry run also compares the tables, and says what is in the way (!).\n",
+             "and the other sources are applied. Of each source that was created or changed, apply prints the URL for\n"
+             "its events, which has the secret, and a curl line that sends one, or what the source reads. A dry run also\n"
+             "compares the tables, and says what is in the way (!).\n",
     .run = run,
 };

@@ -316,7 +316,7 @@ def test_kafka_by_a_connection(gateway_factory, kafka, postgres, tmp_path):
     manifest = STREAMS / "kafka-connection.yaml"
     said = command(gateway, "apply", "-f", str(manifest))
     assert "ignored: version, tags, spec.compute, spec.resources, spec.logLevel, spec.source.address?purpose, spec.sink.address?purpose" in said
-    assert "connection " not in said  # it declares none
+    assert "+ connection " not in said  # it declares none
     wait_finished(gateway, "orders-kafka-depot")
 
     def rows():
