@@ -32,6 +32,30 @@ size_t csv_record_sizes(Span csv, uint64_t count) {
     return size;
 }
 
+size_t csv_cell_size(Span csv) {
+    const char *at = csv.data, *end = csv.data + csv.size;
+    while (at < end && *at == '"') { /* a doubled quote begins the next part */
+        at = memchr(at + 1, '"', (size_t)(end - at - 1));
+        if (!at) return csv.size;
+        at++;
+    }
+    while (at < end && *at != ',' && *at != '\n') at++;
+    return (size_t)(at - csv.data);
+}
+
+Span csv_cell_text(Span cell, Buffer *unquoted) {
+    if (cell.size < 2 || cell.data[0] != '"') return cell;
+    cell.data++;
+    cell.size -= 2;
+    if (!memchr(cell.data, '"', cell.size)) return cell;
+    buffer_clear(unquoted);
+    for (size_t i = 0; i < cell.size; i++) {
+        if (cell.data[i] == '"') i++;
+        if (i < cell.size) buffer_append_byte(unquoted, cell.data[i]);
+    }
+    return buffer_span(unquoted);
+}
+
 static bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }

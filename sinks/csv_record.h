@@ -19,6 +19,12 @@ size_t csv_record_size(Span csv);
 /* Bytes of the first `count` records; 0 when there are not so many. */
 size_t csv_record_sizes(Span csv, uint64_t count);
 
+/* Bytes of the first cell of a record, as it is written, without the comma or newline behind it;
+ * csv.size: it does not end. */
+size_t csv_cell_size(Span csv);
+/* The text of a cell that is not NULL: of the record itself, or of `unquoted`, which is overwritten. */
+Span csv_cell_text(Span cell, Buffer *unquoted);
+
 /* One cell as CSV text, quoted where the row text demands it. */
 void csv_record_put_cell(Buffer *out, const SinkCell *cell);
 /* One whole record with its newline. */

@@ -131,32 +131,6 @@ static SinkResult forget_settled(PostgresSession *session, const ImportJob *job,
     return result;
 }
 
-/*
- * A table that somebody has locked is found out soon, before any row is sent: others of the
- * connection wait for this loader. Then nothing changes about it until the end. *ret_row_security:
- * its policies hold for this role.
- */
-static SinkResult lock_table(PostgresSession *session, const SinkTarget *target, bool *ret_row_security, Error *error) {
-    Buffer name = {0}, sql = {0};
-    check(postgres_session_is(session, POSTGRES_TRANSACTION));
-    postgres_put_table(&name, target);
-    char *literal = PQescapeLiteral(session->connection, buffer_text(&name), name.size);
-    check(literal);
-    buffer_printf(&sql,
-                  "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d;"
-                  " SELECT pg_catalog.row_security_active(%s::pg_catalog.text)",
-                  POSTGRES_BRIEF_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
-    PGresult *answer = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &answer, error);
-    if (result == SINK_DONE) result = postgres_expect(session, &answer, 1, 1, error);
-    if (result == SINK_DONE) *ret_row_security = PQgetvalue(answer, 0, 0)[0] == 't';
-    PQclear(answer);
-    PQfreemem(literal);
-    buffer_deinit(&name);
-    buffer_deinit(&sql);
-    return result;
-}
-
 /* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there.
  * Without a table to go to, no run goes in. */
 static SinkResult enter_files(PostgresSession *session, const ImportJob *job, bool has_table, size_t *ret_waiting, Error *error) {
@@ -204,19 +178,19 @@ static SinkResult load_files(PostgresLoad *load, const ImportJob *job, Error *er
  * what the positions say and the rows. *ret_is_there: there is one. *ret_lost: it went before it
  * was locked.
  */
-static SinkResult lock_side(PostgresSession *session, const SinkTarget *side, bool *ret_is_there, bool *ret_row_security, bool *ret_lost,
-                            Error *error) {
+static SinkResult lock_side(PostgresSession *session, const SinkTarget *side, bool *ret_is_there, PostgresRules *ret_rules,
+                            bool *ret_row_security, bool *ret_lost, Error *error) {
     SinkResult result = postgres_side_find(session, side, ret_is_there, error);
     if (result != SINK_DONE || !*ret_is_there) return result;
-    result = lock_table(session, side, ret_row_security, error);
+    result = postgres_table_lock(session, side, ret_rules, ret_row_security, error);
     *ret_lost = result == SINK_REFUSED && strcmp(session->failure.sqlstate, "42P01") == 0;
     return *ret_lost ? SINK_RETRY : result;
 }
 
 /* The rows of the files into the table or the side table, if any are to go in. */
-static SinkResult load_rows(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *into, bool has_row_security,
-                            Error *error) {
-    SinkResult result = postgres_load_begin(load, session, job, into, has_row_security, error);
+static SinkResult load_rows(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *into,
+                            const PostgresRules *rules, bool has_row_security, Error *error) {
+    SinkResult result = postgres_load_begin(load, session, job, into, rules, has_row_security, error);
     if (result == SINK_DONE) result = load_files(load, job, error);
     return result == SINK_DONE ? postgres_load_end(load, error) : result;
 }
@@ -237,19 +211,21 @@ static SinkResult finish(PostgresSession *session, ImportJob *job, const Postgre
 static SinkResult import_files(PostgresSession *session, ImportJob *job, const SinkTarget *side, bool *ret_lost, Error *error) {
     SinkResult result = postgres_begin_watched(session, import_has_runs(job), job->patience, error);
     size_t waiting = 0;
+    PostgresRules rules = {0};
     bool has_row_security = false, has_table = true;
     *ret_lost = false;
-    if (result == SINK_DONE && side) result = lock_side(session, side, &has_table, &has_row_security, ret_lost, error);
+    if (result == SINK_DONE && side) result = lock_side(session, side, &has_table, &rules, &has_row_security, ret_lost, error);
     if (result == SINK_DONE) result = enter_files(session, job, has_table, &waiting, error);
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
     PostgresLoad load = {0};
     bool loads = waiting > 0 && has_table;
-    if (result == SINK_DONE && loads && !side) result = lock_table(session, job->target, &has_row_security, error);
-    if (result == SINK_DONE && loads) result = load_rows(&load, session, job, side ? side : job->target, has_row_security, error);
+    if (result == SINK_DONE && loads && !side) result = postgres_table_lock(session, job->target, &rules, &has_row_security, error);
+    if (result == SINK_DONE && loads) result = load_rows(&load, session, job, side ? side : job->target, &rules, has_row_security, error);
     if (result == SINK_DONE) result = finish(session, job, &load, ret_lost, error);
     check(result != SINK_DONE || waiting > 0 || job->rejected_rows == 0);
     postgres_load_deinit(&load);
+    postgres_rules_deinit(&rules);
     return result;
 }
 

@@ -15,8 +15,9 @@
 #define UNCLEAR_MAX 100 /* rows refused for what may be the table's fault, before any row went through */
 
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *target,
-                               bool has_row_security, Error *error) {
-    *load = (PostgresLoad){.session = session, .job = job, .target = target, .is_direct = !sink_table_has_key(target) && !has_row_security};
+                               const PostgresRules *rules, bool has_row_security, Error *error) {
+    *load = (PostgresLoad){
+        .session = session, .job = job, .target = target, .rules = rules, .is_direct = !sink_table_has_key(target) && !has_row_security};
     thread_owner_bind(&load->owner);
     check(postgres_session_is(session, POSTGRES_TRANSACTION));
     Buffer clears = {0};
@@ -107,8 +108,9 @@ static SinkResult abandon(PostgresLoad *load) {
 }
 
 static SinkResult send_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
-    SinkRows *reader = attempt->file->reader;
+    SinkRows *reader = load->reader;
     PostgresSession *session = load->session;
+    load->checked.sends_originals = false;
     uint64_t done_before = session->rows_done;
     check(postgres_session_is(session, POSTGRES_COPYING) && attempt->rows == 0 && attempt->window > 0);
     if (reader->seek(reader, attempt->from, error) < 0) return abandon(load);
@@ -116,6 +118,10 @@ static SinkResult send_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
         Span csv;
         uint64_t first, rows;
         int r = reader->block(reader, &csv, &first, &rows, error);
+        if (r < 0 && load->checked.has_failed) {
+            postgres_copy_cancel(session);
+            return SINK_REFUSED;
+        }
         if (r < 0) return abandon(load);
         if (r == SINK_ROWS_END) {
             attempt->at_end = true;
@@ -164,9 +170,15 @@ static SinkResult may_swallow(PostgresLoad *load, bool *ret_may, Error *error) {
     return SINK_DONE;
 }
 
+/* The rows of the attempt as the file has them. */
+static int walk_originals(PostgresLoad *load, CsvWalk *walk, const Attempt *attempt, Error *error) {
+    load->checked.sends_originals = true;
+    return csv_walk_start(walk, load->reader, attempt->first, error);
+}
+
 static SinkResult name_all_swallowed(PostgresLoad *load, const Attempt *attempt, Error *error) {
     CsvWalk walk;
-    if (csv_walk_start(&walk, attempt->file->reader, attempt->first, error) < 0) return SINK_RETRY;
+    if (walk_originals(load, &walk, attempt, error) < 0) return SINK_RETRY;
     for (uint64_t i = 0; i < attempt->rows; i++) {
         Span csv;
         uint64_t row;
@@ -222,7 +234,7 @@ static SinkResult settle_absentees(PostgresLoad *load, Attempt *attempt, const P
     }
     bool by_name = sink_rejects_may_name(&load->rejects, load->job, swallowed);
     if (!by_name) sink_rejects_count_swallowed(&load->rejects, swallowed);
-    if (csv_walk_start(&walk, attempt->file->reader, attempt->first, error) < 0) return SINK_RETRY;
+    if (walk_originals(load, &walk, attempt, error) < 0) return SINK_RETRY;
     for (int i = 0; i < PQntuples(places); i++) {
         Absentee absentee = absentee_of(places, i);
         bool is_swallowed = swallows && !absentee.is_in_file && !absentee.is_in_table;
@@ -358,11 +370,12 @@ static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
 /* ---- around bad rows ---- */
 
 /* The row of the attempt whose text holds the server's line; ROW_SEARCH_NONE: none. */
-static int row_of_line(const Attempt *attempt, uint64_t line, uint64_t *ret_row, Error *error) {
+static int row_of_line(PostgresLoad *load, const Attempt *attempt, uint64_t line, uint64_t *ret_row, Error *error) {
     CsvWalk walk;
     uint64_t lines = 0;
     *ret_row = ROW_SEARCH_NONE;
-    int r = csv_walk_start(&walk, attempt->file->reader, attempt->first, error);
+    load->checked.sends_originals = false; /* a changed cell may have other newlines */
+    int r = csv_walk_start(&walk, load->reader, attempt->first, error);
     if (r < 0) return r;
     for (uint64_t i = 0; i < attempt->rows && line > 0; i++) {
         Span csv;
@@ -381,7 +394,7 @@ static SinkResult refuse_row(PostgresLoad *load, const Attempt *attempt, const c
     CsvWalk walk;
     Span csv;
     uint64_t row;
-    int r = csv_walk_start(&walk, attempt->file->reader, attempt->first, error);
+    int r = walk_originals(load, &walk, attempt, error);
     if (r == 0) r = csv_walk_next(&walk, &csv, &row, error);
     if (r == SINK_ROWS_END) (void)error_set(error, -EIO, "Row %" PRIu64 " of an import cannot be read again.", attempt->first);
     if (r != 0) return SINK_RETRY;
@@ -389,10 +402,11 @@ static SinkResult refuse_row(PostgresLoad *load, const Attempt *attempt, const c
 }
 
 /* After an attempt of several rows was refused. */
-static SinkResult search_narrow(RowSearch *search, const Attempt *attempt, const PostgresFailure *failure, Error *error) {
+static SinkResult search_narrow(PostgresLoad *load, RowSearch *search, const Attempt *attempt, const PostgresFailure *failure,
+                                Error *error) {
     uint64_t suspect;
     check(attempt->rows > 1);
-    if (row_of_line(attempt, failure->line, &suspect, error) < 0) return SINK_RETRY;
+    if (row_of_line(load, attempt, failure->line, &suspect, error) < 0) return SINK_RETRY;
     row_search_refused(search, attempt->first, attempt->next, suspect);
     return SINK_DONE;
 }
@@ -460,7 +474,13 @@ static SinkResult refuse_alone(PostgresLoad *load, const Attempt *attempt, const
     return refuse_row(load, attempt, failure->reason, error);
 }
 
-SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error) {
+/* Of a row that the rules leave out. */
+static int refuse_by_rule(void *context, uint64_t row, const char *reason, Span csv, Error *error) {
+    PostgresLoad *load = context;
+    return sink_rejects_add(&load->rejects, load->job, load->file, row, reason, csv, error) == SINK_DONE ? 0 : -E2BIG;
+}
+
+static SinkResult load_file(PostgresLoad *load, const ImportFile *file, Error *error) {
     PostgresSession *session = load->session;
     uint64_t rows = 0, stored = 0, done_before = session->rows_done, refused_before = load->rejects.refused;
     check_on_thread(&load->owner);
@@ -497,17 +517,31 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
             rows++;
             row_search_found(&search, attempt.first);
         } else if (result == SINK_DONE) {
-            result = search_narrow(&search, &attempt, &failure, error);
+            result = search_narrow(load, &search, &attempt, &failure, error);
             attempt.next = attempt.first;
             attempt.at_end = false;
         }
         if (result != SINK_DONE) return result;
     }
+    rows += load->checked.refused;
     check(rows == stored + (load->rejects.refused - refused_before) + load->rejects.swallowed);
     sink_rejects_end_file(&load->rejects, load->job, stored);
     if (rows == file->rows - file->left_out) return SINK_DONE;
     (void)error_set(error, -EIO, "The file should have %" PRIu64 " rows, but %" PRIu64 " were read.", file->rows - file->left_out, rows);
     return SINK_RETRY;
+}
+
+SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error) {
+    load->file = file;
+    load->reader = file->reader;
+    load->checked = (CheckedRows){0};
+    if (load->rules->rules) {
+        checked_rows_init(&load->checked, file->reader, load->rules->rules, load->target->column_count, refuse_by_rule, load);
+        load->reader = &load->checked.rows;
+    }
+    SinkResult result = load_file(load, file, error);
+    checked_rows_deinit(&load->checked);
+    return result;
 }
 
 SinkResult postgres_load_end(PostgresLoad *load, Error *error) {

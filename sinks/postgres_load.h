@@ -7,7 +7,11 @@
  *   - without a hint, or when the hint was wrong, the range is halved.
  * Rows before the bad one are loaded once more, so a bad row costs a few round trips and the rows of one small range.
  *
- * Before the first row is refused, it must be clear that the table is not to blame: the same
+ * Rows with a cell that does not fit the type of its column are left out before, by the table's
+ * rules (postgres_types.h): they cost nothing of all that. A table whose types take each value has
+ * no rules, and its rows are not looked at.
+ *
+ * Before the first row is refused by the server, it must be clear that the table is not to blame: the same
  * statement goes through without rows, and the table still fits the sink. Some failures stay
  * unclear (PostgresBlame): when no row of two or more goes through, it is the table.
  *
@@ -18,8 +22,10 @@
 #pragma once
 
 #include "base/thread.h"
+#include "sinks/checked_rows.h"
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_statements.h"
+#include "sinks/postgres_types.h"
 #include "sinks/refused_rows.h"
 
 typedef struct PostgresLoad {
@@ -28,6 +34,10 @@ typedef struct PostgresLoad {
     const SinkTarget *target; /* the table that the rows go to: the job's, or its side table */
     bool is_direct;           /* COPY goes to the target itself */
     PostgresStatements statements;
+    const PostgresRules *rules;
+    const ImportFile *file; /* at hand */
+    SinkRows *reader;       /* of its rows: its own, or `checked` */
+    CheckedRows checked;
     SinkRejects rejects;
     ThreadOwner owner;
     bool has_savepoint; /* of the attempt at hand: it is neither kept nor undone yet */
@@ -39,9 +49,10 @@ typedef struct PostgresLoad {
     Error unclear_error;
 } PostgresLoad;
 
-/* Makes the temporary table when one is needed. `has_row_security`: COPY cannot write the table. */
+/* Makes the temporary table when one is needed. `has_row_security`: COPY cannot write the table.
+ * `rules` are borrowed until the deinit. */
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *target,
-                               bool has_row_security, Error *error);
+                               const PostgresRules *rules, bool has_row_security, Error *error);
 /* Not SINK_DONE: the transaction must be rolled back; so for all of these. */
 SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error);
 /* After the last file. */

@@ -47,7 +47,8 @@ usec_t postgres_server_limit(const PostgresSession *session) {
 
 void postgres_put_settings(Buffer *out, const PostgresSession *session) {
     buffer_printf(out,
-                  "SET LOCAL synchronous_commit = on; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC';"
+                  "SET LOCAL synchronous_commit = on; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';"
+                  " SET LOCAL xmloption = 'content'; SET LOCAL TimeZone = 'UTC';"
                   " SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = on; SET LOCAL client_min_messages = error;"
                   " SET LOCAL statement_timeout = %lld;"
                   " SET LOCAL lock_timeout = %d; SET LOCAL idle_in_transaction_session_timeout = '5min'; ",
@@ -439,12 +440,13 @@ bool postgres_copy_has_answer(PostgresSession *session) {
     return poll(&poller, 1, 0) > 0;
 }
 
-SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error) {
+/* `why`: NULL, or the server is to refuse it all. */
+static SinkResult end_copy(PostgresSession *session, const char *why, uint64_t *ret_rows, Error *error) {
     if (session->is_broken) return broken(session, error);
     check(postgres_session_is(session, POSTGRES_COPYING));
     session->failure = (PostgresFailure){0};
     int r;
-    while ((r = PQputCopyEnd(session->connection, NULL)) == 0) {
+    while ((r = PQputCopyEnd(session->connection, why)) == 0) {
         SinkResult result = flush(session, error);
         if (result != SINK_DONE) return result;
     }
@@ -460,4 +462,14 @@ SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error
     *ret_rows = strtoull(PQcmdTuples(answer), NULL, 10);
     PQclear(answer);
     return SINK_DONE;
+}
+
+SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error) {
+    return end_copy(session, NULL, ret_rows, error);
+}
+
+void postgres_copy_cancel(PostgresSession *session) {
+    uint64_t rows;
+    (void)end_copy(session, "more rows do not fit than an import may refuse", &rows, NULL);
+    session->failure = (PostgresFailure){0};
 }

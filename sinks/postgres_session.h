@@ -102,6 +102,9 @@ SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);
 bool postgres_copy_has_answer(PostgresSession *session);
 /* Ends the input; *ret_rows is what the server counted. */
 SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error);
+/* Ends the input so that the server throws its rows away: the transaction has failed then, and can
+ * only be rolled back. */
+void postgres_copy_cancel(PostgresSession *session);
 
 /* From now on, while it waits, the session looks whether the server works: its open transaction
  * began at `began` (text of now()) in the backend `pid` (text). `patience`: how long there may be

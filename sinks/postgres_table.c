@@ -86,36 +86,89 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
     return SINK_DONE;
 }
 
-/* Domains are shown as what they are made of, through all their levels: their CHECKs refuse rows,
- * but do not change values. */
-#define COLUMNS_SELECT                                                                                                                     \
-    "SELECT a.attname, pg_catalog.format_type(base.oid, base.modifier),"                                                                   \
+/* The columns of the table `relation`, an expression of an oid. Domains are shown as what they are
+ * made of, through all their levels: their CHECKs refuse rows, but do not change values. The labels
+ * of an enum are in hexadecimal digits. */
+#define COLUMNS_SELECT(relation)                                                                                                           \
+    "SELECT a.attnum, a.attname, pg_catalog.format_type(base.oid, base.modifier) AS type,"                                                 \
     " CASE WHEN t.typtype = 'e' THEN '" POSTGRES_ENUM "' WHEN t.typtype = 'b' AND t.typname = '" POSTGRES_CITEXT                           \
-    "' THEN '" POSTGRES_CITEXT "' ELSE pg_catalog.format_type(base.oid, base.modifier) END,"                                               \
-    " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',"                               \
+    "' THEN '" POSTGRES_CITEXT "' ELSE pg_catalog.format_type(base.oid, base.modifier) END AS kind,"                                       \
+    " CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.string_agg("                                                                       \
+    "pg_catalog.encode(pg_catalog.convert_to(e.enumlabel::text, 'UTF8'), 'hex'), ',')"                                                     \
+    " FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END AS labels,"                                                                 \
+    " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS needs_value,"                                                             \
+    " a.attgenerated <> '' OR a.attidentity = 'a' AS is_generated,"                                                                        \
     " EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate"                     \
-    " AND a.attnum = ANY (i.indkey))"                                                                                                      \
+    " AND a.attnum = ANY (i.indkey)) AS is_key"                                                                                            \
     " FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL (WITH RECURSIVE level (oid, modifier) AS (SELECT a.atttypid, a.atttypmod"          \
     " UNION ALL SELECT d.typbasetype, d.typtypmod FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype = 'd')"        \
     " SELECT level.oid, level.modifier FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype <> 'd') AS base"          \
-    " JOIN pg_catalog.pg_type t ON t.oid = base.oid"
+    " JOIN pg_catalog.pg_type t ON t.oid = base.oid WHERE a.attrelid = " relation " AND a.attnum > 0 AND NOT a.attisdropped"
+enum { COLUMNS_SELECTED = 8 };
+
+/* Rows of COLUMNS_SELECT; those without a number are none. */
+static void take_columns(const PGresult *rows, FoundTable *found) {
+    for (int i = 0; i < PQntuples(rows); i++) {
+        if (PQgetisnull(rows, i, 0)) continue;
+        FoundColumn *column = found_table_add(found, PQgetvalue(rows, i, 1), PQgetvalue(rows, i, 2));
+        free(column->kind);
+        column->kind = text_copy(PQgetvalue(rows, i, 3));
+        if (!PQgetisnull(rows, i, 4)) column->labels = text_copy(PQgetvalue(rows, i, 4));
+        column->needs_value = PQgetvalue(rows, i, 5)[0] == 't';
+        column->is_generated = PQgetvalue(rows, i, 6)[0] == 't';
+        column->is_primary_key = PQgetvalue(rows, i, 7)[0] == 't';
+    }
+}
 
 static SinkResult read_columns(PostgresSession *session, const PostgresPresence *presence, FoundTable *found, Error *error) {
-    static const char sql[] = COLUMNS_SELECT " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    static const char sql[] = COLUMNS_SELECT("$1::oid") " ORDER BY a.attnum";
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, 1, (const char *const[]){presence->oid}, &rows, error);
-    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 6, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, COLUMNS_SELECTED, error);
     if (result != SINK_DONE) return result;
-    for (int i = 0; i < PQntuples(rows); i++) {
-        FoundColumn *column = found_table_add(found, PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
-        free(column->kind);
-        column->kind = text_copy(PQgetvalue(rows, i, 2));
-        column->needs_value = PQgetvalue(rows, i, 3)[0] == 't';
-        column->is_generated = PQgetvalue(rows, i, 4)[0] == 't';
-        column->is_primary_key = PQgetvalue(rows, i, 5)[0] == 't';
-    }
+    take_columns(rows, found);
     PQclear(rows);
     return SINK_DONE;
+}
+
+/* Do the types of the columns that are there still fit? What is missing, a statement says. */
+static SinkResult check_types(const SinkTarget *target, const FoundTable *found, Error *error) {
+    for (size_t i = 0; i < target->column_count; i++)
+        for (size_t k = 0; k < found->count; k++)
+            if (strcmp(found->columns[k].name, target->columns[i].name) == 0 &&
+                !postgres_type_rules.compatible(target, &target->columns[i], &found->columns[k]))
+                return sink_table_compare(target, found, &postgres_type_rules, NULL, error);
+    return SINK_DONE;
+}
+
+SinkResult postgres_table_lock(PostgresSession *session, const SinkTarget *target, PostgresRules *ret_rules, bool *ret_row_security,
+                               Error *error) {
+    Buffer name = {0}, sql = {0};
+    check(postgres_session_is(session, POSTGRES_TRANSACTION));
+    postgres_put_table(&name, target);
+    char *literal = PQescapeLiteral(session->connection, buffer_text(&name), name.size);
+    check(literal);
+    buffer_printf(&sql,
+                  "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d;"
+                  " WITH named (oid) AS (SELECT %s::pg_catalog.regclass) SELECT columns.*, pg_catalog.row_security_active(named.oid)"
+                  " FROM named LEFT JOIN LATERAL (" COLUMNS_SELECT("named.oid") ") AS columns ON true",
+                  POSTGRES_BRIEF_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
+    PGresult *rows = NULL;
+    FoundTable found = {0};
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &rows, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 1, COLUMNS_SELECTED + 1, error);
+    if (result == SINK_DONE) {
+        *ret_row_security = PQgetvalue(rows, 0, COLUMNS_SELECTED)[0] == 't';
+        take_columns(rows, &found);
+        result = check_types(target, &found, error);
+    }
+    if (result == SINK_DONE) postgres_rules_init(ret_rules, target, &found);
+    PQclear(rows);
+    PQfreemem(literal);
+    found_table_deinit(&found);
+    buffer_deinit(&name);
+    buffer_deinit(&sql);
+    return result;
 }
 
 static SinkResult create(PostgresSession *session, const PostgresPresence *presence, const char *schema, const char *name,

@@ -7,6 +7,7 @@
 #include "sinks/column_map.h"
 #include "sinks/driver.h"
 #include "sinks/postgres_session.h"
+#include "sinks/postgres_types.h"
 
 /*
  * Creates ledger, schema and table if missing (what another session makes meanwhile is taken as it
@@ -32,10 +33,19 @@ SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target
 SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
 
 /*
- * The following are for an import's transaction, which holds a lock on the table, so that what they
- * find holds until its end.
+ * The following are for an import's transaction. After the first one it holds a lock on the table,
+ * so that what they find holds until its end.
  */
 
+/*
+ * Begins an import into the table: it changes no more until the transaction ends. A table that
+ * somebody has locked is found out soon: others of the connection wait for this loader.
+ * *ret_row_security: its policies hold for this role. *ret_rules: how the types that its columns
+ * have now want cells to be checked; the caller's, set on SINK_DONE only. SINK_REFUSED also when a
+ * type does not fit any more.
+ */
+SinkResult postgres_table_lock(PostgresSession *session, const SinkTarget *target, PostgresRules *ret_rules, bool *ret_row_security,
+                               Error *error);
 /* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED
  * names each difference. */
 SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *target, Error *error);

@@ -8,7 +8,9 @@
 
 #include <stdbool.h>
 
+#include "base/arena.h"
 #include "config/definition.h"
+#include "sinks/checked_rows.h"
 #include "sinks/table_shape.h"
 
 /* What the types of enums and of the extension citext are called here, whatever their names and
@@ -20,3 +22,14 @@
 const char *postgres_type_of(const Column *column);
 
 extern const TypeRules postgres_type_rules;
+
+/* How the cells of a target's rows are checked before they are sent to a table. All-zero: none has
+ * to be. */
+typedef struct PostgresRules {
+    CellRule *rules; /* by index of the target's columns; NULL: no cell has to be checked */
+    Arena arena;
+} PostgresRules;
+
+/* Of a table whose types fit; columns that it lacks have no rule. */
+void postgres_rules_init(PostgresRules *rules, const SinkTarget *target, const FoundTable *found);
+void postgres_rules_deinit(PostgresRules *rules);

@@ -63,7 +63,22 @@ void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows) {
     rejects->swallowed += rows;
 }
 
+static int by_row(const void *a, const void *b) {
+    uint64_t left = ((const SinkReject *)a)->row, right = ((const SinkReject *)b)->row;
+    return left < right ? -1 : left > right;
+}
+
+/* Rows that a driver refuses by itself come before those that the destination refuses. */
+static void sort(SinkReject *items, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        if (items[i - 1].row <= items[i].row) continue;
+        qsort(items, count, sizeof *items, by_row);
+        return;
+    }
+}
+
 void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored) {
+    sort(rejects->items + rejects->file_first, rejects->count - rejects->file_first);
     check(rejects->file_first <= rejects->count && rejects->swallowed_named <= rejects->count - rejects->file_first);
     job->swallowed_rows += rejects->swallowed;
     if (rejects->swallowed_named == 0 || (stored > 0 && rejects->swallowed == rejects->swallowed_named)) return;

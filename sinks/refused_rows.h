@@ -48,7 +48,7 @@ bool sink_rejects_may_name(const SinkRejects *rejects, const ImportJob *job, uin
 void sink_rejects_add_swallowed(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, Span csv);
 /* `rows` of which nobody knows which they are. */
 void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows);
-/* `stored`: rows of the file that the table has now. */
+/* Sorts the file's items by row. `stored`: rows of the file that the table has now. */
 void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored);
 
 /* To forget what was added or counted since: the rows are taken once more. Within one file. */

@@ -20,6 +20,7 @@ void found_table_deinit(FoundTable *found) {
         free(found->columns[i].name);
         free(found->columns[i].type);
         free(found->columns[i].kind);
+        free(found->columns[i].labels);
     }
     free(found->columns);
     *found = (FoundTable){0};

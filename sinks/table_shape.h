@@ -18,6 +18,7 @@ typedef struct FoundColumn {
     char *name;
     char *type;        /* as the destination writes it */
     char *kind;        /* the type by which it is accepted, as the driver's TypeRules know it; at first as `type` */
+    char *labels;      /* of an enum, as the driver reads them; NULL: it is none */
     bool needs_value;  /* NOT NULL without default */
     bool is_generated; /* cannot be written */
     bool is_primary_key;

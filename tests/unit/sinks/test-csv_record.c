@@ -32,6 +32,31 @@ static void quotes_what_needs_it(void **state) {
     assert_record("\xf0\x9f\x98\x80", ",\xf0\x9f\x98\x80\n");
 }
 
+static void assert_cell(const char *csv, size_t size, const char *text) {
+    Buffer unquoted = {0};
+    assert_int_equal(csv_cell_size(span_of(csv)), size);
+    Span found = csv_cell_text((Span){.data = csv, .size = size}, &unquoted);
+    assert_true(span_equal(found, span_of(text)));
+    buffer_deinit(&unquoted);
+}
+
+static void reads_cells(void **state) {
+    assert_cell("plain,next\n", 5, "plain");
+    assert_cell("last\n", 4, "last");
+    assert_cell(",\n", 0, "");
+    assert_cell("\n", 0, "");
+    assert_cell("\"\",x\n", 2, "");
+    assert_cell("\"a,b\"\n", 5, "a,b");
+    assert_cell("\"a\"\"b\",x\n", 6, "a\"b");
+    assert_cell("\"\"\"\",x\n", 4, "\"");
+    assert_cell("\"a\nb\"\n", 5, "a\nb");
+    /* It does not end. */
+    assert_int_equal(csv_cell_size(SPAN("abc")), 3);
+    assert_int_equal(csv_cell_size(SPAN("\"abc,\n")), 6);
+    assert_int_equal(csv_cell_size(SPAN("\"")), 1);
+    assert_int_equal(csv_cell_size(SPAN("")), 0);
+}
+
 static void finds_the_end_of_records(void **state) {
     Span text = SPAN("a,b\n\"x\ny\",\"\"\"\n\"\n,\nlast");
     assert_int_equal(csv_record_size(text), 4);
@@ -88,9 +113,8 @@ static void names_a_block_that_is_cut(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quotes_what_needs_it),
-        cmocka_unit_test(finds_the_end_of_records),
-        cmocka_unit_test(walks_over_blocks_and_holes),
+        cmocka_unit_test(quotes_what_needs_it),      cmocka_unit_test(reads_cells),
+        cmocka_unit_test(finds_the_end_of_records),  cmocka_unit_test(walks_over_blocks_and_holes),
         cmocka_unit_test(names_a_block_that_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

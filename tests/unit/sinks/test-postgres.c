@@ -32,14 +32,14 @@ static void creates_schema_and_table(void **state) {
 
 static void names_every_difference(void **state) {
     SESSION;
-    test_postgres_sql(
-        server, "CREATE TABLE differs (k int, a bigint, b numeric(10,2), c char(5), extra text NOT NULL, fine text NOT NULL DEFAULT '',"
-                " g text GENERATED ALWAYS AS ('x') STORED, PRIMARY KEY (k))");
+    test_postgres_sql(server,
+                      "CREATE TABLE differs (k int, a bigint, b money, c bit(5), extra text NOT NULL, fine text NOT NULL DEFAULT '',"
+                      " g text GENERATED ALWAYS AS ('x') STORED, PRIMARY KEY (k))");
     CASE("differs", "a:text b:decimal c:text missing:integer g:text", 1);
     assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     const char *const words[] = {"column \"a\" is bigint and should be text",
-                                 "column \"b\" is numeric(10,2) and should be numeric",
-                                 "column \"c\" is character(5) and should be text",
+                                 "column \"b\" is money and should be numeric",
+                                 "column \"c\" is bit(5) and should be text",
                                  "column \"missing\" (bigint) is missing",
                                  "column \"g\" is generated",
                                  "column \"extra\" is not in the sink, but is NOT NULL without a default",
