@@ -47,7 +47,7 @@ static int base_url(const char *url, char **ret_url, Error *error) {
     size_t size = strlen(url);
     while (size > 0 && url[size - 1] == '/') size--;
     if (size == 0 || url[0] == ':' || strpbrk(url, " \r\n\t"))
-        return error_set(error, -EINVAL, "%s is not an admin URL such as http://127.0.0.1:7001", url);
+        return error_set(error, -EINVAL, "%s is not an admin URL such as http://127.0.0.1:7001 (--admin URL or SLUICE_ADMIN)", url);
     check(asprintf(ret_url, "%s%.*s", schemed ? "" : "http://", (int)size, url) > 0);
     return 0;
 }
@@ -125,8 +125,9 @@ int api_client_call(const ApiClient *client, const char *method, const char *pat
     int r = http_client_call(&request, &answer, error);
     if (r == -ECONNREFUSED || r == -EHOSTUNREACH)
         return error_prefix(error, "no gateway answers at %s (--admin URL or SLUICE_ADMIN name another address)", client->url);
-    if (r == -EPROTO || r == -EIO) return error_prefix(error, "is %s the admin address?", client->url);
-    if (r < 0) return r;
+    if (r == -EPROTO || r == -EIO)
+        return error_prefix(error, "is %s the admin address (--admin URL or SLUICE_ADMIN name another one)?", client->url);
+    if (r < 0) return error_prefix(error, "the admin URL %s (--admin URL or SLUICE_ADMIN)", client->url);
     json_error_t place;
     *ret_status = answer.status;
     *ret_answer = answer.body.size > 0 ? json_loadb(answer.body.data, answer.body.size, JSON_DECODE_ANY, &place) : NULL;
@@ -147,15 +148,29 @@ static int status_code(int status) {
     }
 }
 
+/* What an answer that is not 2xx, or not from a management API, says. */
+static int refused(const ApiClient *client, int status, const json_t *answer, Error *error) {
+    const char *message = screen_text(answer, "message"), *name = screen_text(answer, "error");
+    bool is_intake = status == 404 && strncmp(name, "stream.in.", 10) == 0;
+    if (is_intake || strncmp(name, "stream.", 7) != 0)
+        return error_set(error, -EPROTO, "there is no management API at %s (HTTP %d): --admin URL or SLUICE_ADMIN name another address",
+                         client->url, status);
+    if (status == 401)
+        return error_set(error, -EACCES,
+                         "the gateway at %s does not know the token (HTTP 401): --token-file FILE, SLUICE_TOKEN or --data DIR name another "
+                         "token, --admin URL or SLUICE_ADMIN another gateway",
+                         client->url);
+    return error_set(error, status_code(status), "%s%s(HTTP %d)", message, message[0] ? " " : "", status);
+}
+
 int api_client_expect(const ApiClient *client, const char *method, const char *path, const json_t *body, json_t **ret_answer,
                       Error *error) {
     json_t *answer = NULL;
     int status;
     int r = api_client_call(client, method, path, body, TASK_WAIT_SECONDS, &status, &answer, error);
     for (int round = 0; r == 0; round++) {
-        if (status < 200 || status > 299) {
-            const char *message = screen_text(answer, "message");
-            r = error_set(error, status_code(status), "%s%s(HTTP %d)", message, message[0] ? " " : "", status);
+        if (status < 200 || status > 299 || (!answer && strcmp(method, "GET") == 0)) {
+            r = refused(client, status, answer, error);
             break;
         }
         const json_t *finished = json_object_get(answer, "isFinished");

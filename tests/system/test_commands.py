@@ -3,8 +3,10 @@
 import itertools
 import json
 import os
+import socket
 import sqlite3
 import subprocess
+import threading
 
 import pytest
 from sluice import BINARY, NEVER, ROOT, wait_until
@@ -85,6 +87,40 @@ def test_without_a_gateway_the_options_are_named(tmp_path):
     command = [BINARY, "status", "--admin", "127.0.0.1:1", "--token-file", str(tmp_path / "token")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and "no gateway answers at http://127.0.0.1:1" in ended.stderr and "--admin URL" in ended.stderr, ended
+
+
+def test_what_answers_is_not_the_gateway(gateway, tmp_path):
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "token").chmod(0o600)
+
+    def said(address):
+        ended = sluice("status", "--admin", address, "--token-file", tmp_path / "token")
+        assert ended.returncode == 2 and ended.stdout == "", ended
+        return ended.stderr
+
+    assert "does not know the token (HTTP 401): --token-file FILE, SLUICE_TOKEN or --data DIR" in said(gateway.admin)
+    assert f"no management API at http://{gateway.intake} (HTTP 404): --admin URL or SLUICE_ADMIN" in said(gateway.intake)
+    for head in (b"404 Not Found", b"200 OK"):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(60)
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+
+            def answer(head=head, listener=listener):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 " + head + b"\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<p/>")
+
+            server = threading.Thread(target=answer)
+            server.start()
+            try:
+                assert f"no management API at http://{address} (HTTP {head[:3].decode()})" in said(address)
+            finally:
+                server.join()
+    missing = sluice("status", "--data", tmp_path / "none")
+    assert missing.returncode == 2 and "give --token-file, SLUICE_TOKEN, or --data DIR" in missing.stderr, missing
+    wrong = sluice("status", "--admin", "127.0.0.1:1x", "--token-file", tmp_path / "token")
+    assert wrong.returncode == 2 and "--admin URL or SLUICE_ADMIN" in wrong.stderr, wrong
 
 
 def test_a_missing_argument_is_named():

@@ -104,10 +104,40 @@ def test_run_prints_a_line_that_sends_an_event(run, tmp_path):
         [query] = [line.strip() for line in lines if line.strip().startswith("sqlite3 ")]
         rows = lambda: subprocess.run(["bash", "-c", query], capture_output=True, text=True, timeout=60, cwd=tmp_path).stdout
         wait_until("the row", lambda: "my first event" in rows())
+        [status] = [line.strip() for line in lines if line.strip().startswith("build/release/sluice status")]
+        assert f" --admin {admin}" in status and " --data data" in status, status
+        seen = subprocess.run(["bash", "-c", status], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert seen.returncode == 0 and "demo/orders" in seen.stdout, seen
     finally:
         process.terminate()
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+NAMESPACE = """\
+ip link set lo up
+SLUICE_TOKEN=anothers ./run >run.log 2>&1 &
+server=$!
+trap 'kill -TERM $server; wait $server' EXIT
+for _ in $(seq 1200); do grep -q Ctrl-C run.log && break; sleep 0.05; done
+eval "$(grep -A 2 'second terminal' run.log | tail -n 1)"
+eval "$(grep -m 1 ' curl ' run.log)"
+build/release/sluice flush demo
+build/release/sluice status -o json
+"""
+
+
+def test_after_run_the_demo_is_seen_without_options(run, tmp_path):
+    if os.getuid() != 0 or subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode != 0:
+        pytest.skip("network namespaces are not allowed here")
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for name in ("SLUICE_ADMIN", "SLUICE_DATA", "SLUICE_TOKEN"):
+        environment.pop(name, None)
+    ended = subprocess.run(["unshare", "--net", "bash", "-c", NAMESPACE], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
+    said = ended.stdout + ended.stderr + (tmp_path / "run.log").read_text()
+    assert ended.returncode == 0 and "    build/release/sluice status\n" in (tmp_path / "run.log").read_text(), said
+    assert "demo/orders" in ended.stdout.split("OK")[0], said
+    assert "demo/orders: imported" in ended.stdout and '"sinkId": "orders"' in ended.stdout, said
 
 
 def test_run_leaves_another_program_alone(run):
