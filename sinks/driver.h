@@ -180,8 +180,8 @@ typedef struct PositionClaim {
  * else at `earliest`: all topics of the first time belong in one claim.
  *
  * Of a table that is replaced the group is that of a run (run_group), and the claim begins the run,
- * if there is no mark of it, none of its positions, or no side table: it makes the table if it is
- * missing and compares it otherwise, as prepare does, drops the side table with what an earlier run
+ * if there is no mark of it, none of its positions, no side table, or one whose columns have other
+ * types than the table: it makes the table if it is missing and compares it otherwise, as prepare does, drops the side table with what an earlier run
  * collected and the positions of that run, makes the side table anew, and has each position begin
  * at `earliest`. A run that is not RUN_OPEN is not begun and nothing is changed; the claims of one
  * that is RUN_DONE have the positions that are still there.
@@ -221,7 +221,7 @@ typedef enum SwapOutcome {
     SWAP_DONE_BEFORE,  /* it had them already: an earlier swap was committed, of this or another session */
     SWAP_SUPERSEDED,   /* a later run was claimed: this one will never be done */
     /* A position is missing or below its limit, or the run was not claimed, or the side table is
-     * gone: a claim says where to read on. */
+     * gone or has other types than the table: a claim says where to read on. */
     SWAP_NOT_COMPLETE,
     SWAP_EMPTY, /* the table would have no row, and allow_empty is not set. The run stays open */
 } SwapOutcome;

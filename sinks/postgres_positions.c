@@ -204,6 +204,7 @@ static SinkResult claim_run(PostgresSession *session, ClaimJob *job, Error *erro
     }
     if (result == SINK_DONE && job->state == RUN_OPEN) {
         result = postgres_side_find(session, &side, &has_side, error);
+        if (result == SINK_DONE && has_side) result = postgres_side_fits(session, job->target, &has_side, error);
         if (result == SINK_DONE) result = group_has_any(session, job->target, key, &has_any, error);
         if (result == SINK_DONE && (is_new || !has_side || !has_any)) result = begin_run(session, job, &side, &marks, error);
     }

@@ -146,19 +146,40 @@ SinkResult postgres_side_check_table(PostgresSession *session, const SinkTarget 
     return result;
 }
 
+/* "WHERE b is a column of the side table of $1.$2, with the name of the column a" */
+#define SAME_IN_SIDE                                                                                                                       \
+    "b.attname = a.attname AND NOT b.attisdropped AND b.attrelid ="                                                                        \
+    " (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"                                   \
+    " WHERE n.nspname = $1 AND c.relname = $2 || '" REPLACE_SIDE_SUFFIX "')"
+
+static const char *put_names(Buffer *names, const SinkTarget *target) {
+    for (size_t i = 0; i < target->column_count; i++) postgres_array_add(names, span_of(target->columns[i].name));
+    return postgres_array_end(names);
+}
+
+SinkResult postgres_side_fits(PostgresSession *session, const SinkTarget *target, bool *ret_fits, Error *error) {
+    static const char sql[] = "SELECT 1 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attribute b ON " SAME_IN_SIDE
+                              " WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY ($3::text[]) AND a.attrelid = " RELATION
+                              " AND (a.atttypid, a.atttypmod) <> (b.atttypid, b.atttypmod)";
+    PGresult *rows = NULL;
+    Buffer names = {0};
+    SinkResult result = ask(session, sql, target, put_names(&names, target), 1, &rows, error);
+    *ret_fits = result == SINK_DONE && PQntuples(rows) == 0;
+    PQclear(rows);
+    buffer_deinit(&names);
+    return result;
+}
+
 /* Of the sink's columns, those that the table has and the side table has not, as the table has
  * them. */
 static SinkResult extend(PostgresSession *session, const SinkTarget *target, const SinkTarget *side, Error *error) {
     static const char sql[] =
         "SELECT pg_catalog.quote_ident(a.attname), pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a"
         " WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY ($3::text[]) AND a.attrelid = " RELATION
-        " AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b WHERE b.attname = a.attname AND NOT b.attisdropped AND b.attrelid ="
-        " (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1 AND c.relname = $2 || '" REPLACE_SIDE_SUFFIX "'))";
+        " AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b WHERE " SAME_IN_SIDE ")";
     PGresult *rows = NULL;
     Buffer names = {0}, alter = {0};
-    for (size_t i = 0; i < target->column_count; i++) postgres_array_add(&names, span_of(target->columns[i].name));
-    SinkResult result = ask(session, sql, target, postgres_array_end(&names), 2, &rows, error);
+    SinkResult result = ask(session, sql, target, put_names(&names, target), 2, &rows, error);
     for (int i = 0; result == SINK_DONE && i < PQntuples(rows); i++) {
         if (i == 0) {
             buffer_append_text(&alter, "ALTER TABLE IF EXISTS "); /* a swap may have dropped it meanwhile */

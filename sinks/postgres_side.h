@@ -26,6 +26,9 @@ SinkResult postgres_side_check_table(PostgresSession *session, const SinkTarget 
 
 /* Is there one? SINK_REFUSED when the table of that name is somebody else's. */
 SinkResult postgres_side_find(PostgresSession *session, const SinkTarget *side, bool *ret_is_there, Error *error);
+/* Do the sink's columns have the types that they have in the table? Else somebody has changed them
+ * since the run began, and the rows could be rounded or cut on their way into the table. */
+SinkResult postgres_side_fits(PostgresSession *session, const SinkTarget *target, bool *ret_fits, Error *error);
 
 /* The rest is for an open transaction, which has postgres_marks_lock. */
 

@@ -108,7 +108,7 @@ static SinkResult move_rows(const PostgresSwap *swap, bool pointed_at, uint64_t 
 static SinkResult replace_rows(const PostgresSwap *swap, Error *error) {
     SwapJob *job = swap->job;
     uint64_t collected = 0, inserted = 0, there = 0;
-    bool pointed_at = false;
+    bool pointed_at = false, fits = true;
     SinkResult result = count_rows(swap, &swap->side, &collected, error);
     if (result != SINK_DONE) return result;
     if (collected == 0 && !job->allow_empty) {
@@ -116,6 +116,11 @@ static SinkResult replace_rows(const PostgresSwap *swap, Error *error) {
         return SINK_DONE;
     }
     result = lock_table(swap, error);
+    if (result == SINK_DONE) result = postgres_side_fits(swap->session, job->target, &fits, error);
+    if (result == SINK_DONE && !fits) {
+        job->outcome = SWAP_NOT_COMPLETE; /* the claim begins the run anew */
+        return SINK_DONE;
+    }
     if (result == SINK_DONE) result = postgres_side_check_table(swap->session, job->target, &pointed_at, error);
     if (result == SINK_DONE) result = move_rows(swap, pointed_at, &inserted, error);
     if (result == SINK_DONE) result = count_rows(swap, job->target, &there, error);

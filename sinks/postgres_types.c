@@ -43,7 +43,9 @@ static const Accepted accepted[] = {
     {DATA_TEXT, "bpchar", NULL},
     {DATA_TEXT, POSTGRES_CITEXT, NULL},
     {DATA_TEXT, POSTGRES_ENUM, postgres_check_label},
+    {DATA_TEXT, "uuid", NULL, .only = ONLY(COLUMN_ID)},
     {DATA_TEXT, "uuid", postgres_check_uuid},
+    {DATA_TEXT, "inet", NULL, .only = ONLY(COLUMN_IP)},
     {DATA_TEXT, "inet", postgres_check_inet},
     {DATA_TEXT, "cidr", postgres_check_cidr},
     {DATA_TEXT, "macaddr", postgres_check_macaddr},
@@ -111,12 +113,15 @@ static bool find(const SinkTarget *target, const Column *column, const FoundColu
     buffer_deinit(&type);
     if (!ret_fit->accepted) return false;
     /* An id of an element, `UUID#N`, is no UUID, and what has no column of its own is no array. */
-    if (column->type == COLUMN_ID && target && target->explode) return ret_fit->accepted->check != postgres_check_uuid;
+    if (column->type == COLUMN_ID && target->explode && strcmp(ret_fit->accepted->type, "uuid") == 0) return false;
     return column->type != COLUMN_REST || ret_fit->accepted->check != postgres_check_array;
 }
 
-static CellCheck check_of(const Fit *fit) {
-    return fit->accepted->with_modifier && !fit->has_modifier ? NULL : fit->accepted->check;
+/* What the cells of the column have to pass; NULL: nothing. */
+static CellCheck check_of(const Column *column, const Fit *fit) {
+    if (fit->accepted->with_modifier && !fit->has_modifier) return NULL;
+    int digits = column->type == COLUMN_DATETIME ? 3 : 6; /* of a second, that mapping writes */
+    return fit->accepted->check == postgres_check_seconds && fit->modifiers[0] >= digits ? NULL : fit->accepted->check;
 }
 
 static bool compatible(const SinkTarget *target, const Column *column, const FoundColumn *there) {
@@ -126,7 +131,7 @@ static bool compatible(const SinkTarget *target, const Column *column, const Fou
 
 static bool holds_all(const SinkTarget *target, const Column *column, const FoundColumn *there) {
     Fit fit;
-    return find(target, column, there, &fit) && !check_of(&fit);
+    return find(target, column, there, &fit) && !check_of(column, &fit);
 }
 
 const TypeRules postgres_type_rules = {.type_of = postgres_type_of, .compatible = compatible, .holds_all = holds_all, .ignore_case = false};
@@ -159,8 +164,9 @@ static void add_rule(PostgresRules *rules, const SinkTarget *target, size_t inde
     if (there->labels) read_labels(&rules->arena, there->labels, type);
     Buffer subject = {0};
     buffer_printf(&subject, "column \"%s\" is %s", there->name, there->type);
-    rules->rules[index] = (CellRule){
-        .test = check_of(fit), .context = type, .subject = arena_copy(&rules->arena, (Span){buffer_text(&subject), subject.size})};
+    rules->rules[index] = (CellRule){.test = check_of(&target->columns[index], fit),
+                                     .context = type,
+                                     .subject = arena_copy(&rules->arena, (Span){buffer_text(&subject), subject.size})};
     buffer_deinit(&subject);
 }
 
@@ -170,7 +176,7 @@ void postgres_rules_init(PostgresRules *rules, const SinkTarget *target, const F
         for (size_t k = 0; k < found->count; k++) {
             Fit fit;
             if (strcmp(found->columns[k].name, target->columns[i].name) != 0) continue;
-            if (find(target, &target->columns[i], &found->columns[k], &fit) && check_of(&fit))
+            if (find(target, &target->columns[i], &found->columns[k], &fit) && check_of(&target->columns[i], &fit))
                 add_rule(rules, target, i, &found->columns[k], &fit);
         }
     }

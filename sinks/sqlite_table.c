@@ -28,13 +28,40 @@ static const char *type_of(const Column *column) {
     unreachable();
 }
 
-/* `kind` is what read_columns made of the declaration: the type that values get, or ANY when
- * they stay as they are. */
-static bool compatible(const SinkTarget *target, const Column *column, const FoundColumn *there) {
-    return strcmp(there->kind, "ANY") == 0 || strcmp(there->kind, type_of(column)) == 0;
+/* A declared type of any other name, which only a table that is not STRICT can have, has the
+ * affinity NUMERIC: numbers stay numbers, and a text stays a text unless all of it is a number. */
+static bool is_numeric(const char *kind) {
+    static const char *const others[] = {"INTEGER", "REAL", "TEXT", "BLOB", "ANY"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (strcmp(kind, others[i]) == 0) return false;
+    return true;
 }
 
-const TypeRules sqlite_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = true};
+/* `kind` is what read_columns made of the declaration: the type that values get, or ANY when they
+ * stay as they are. */
+static bool compatible(const SinkTarget *target, const Column *column, const FoundColumn *there) {
+    if (strcmp(there->kind, "ANY") == 0 || strcmp(there->kind, type_of(column)) == 0) return true;
+    switch (column->data_type) {
+    case DATA_NUMBER: return is_numeric(there->kind) || strcmp(there->kind, "INTEGER") == 0; /* a STRICT table refuses 1.5 there */
+    case DATA_INTEGER:
+    case DATA_BOOLEAN:
+    case DATA_TIMESTAMP:
+    case DATA_DATE:
+    case DATA_UUID: return is_numeric(there->kind);
+    case DATA_TEXT:
+    case DATA_DECIMAL:
+    case DATA_JSON:
+    case DATA_JSON_TEXT:
+    case DATA_BYTES: return false;
+    }
+    unreachable();
+}
+
+static bool holds_all(const SinkTarget *target, const Column *column, const FoundColumn *there) {
+    return compatible(target, column, there) && !(column->data_type == DATA_NUMBER && strcmp(there->kind, "INTEGER") == 0);
+}
+
+const TypeRules sqlite_type_rules = {.type_of = type_of, .compatible = compatible, .holds_all = holds_all, .ignore_case = true};
 
 /* "Datatypes in SQLite", 3.1: the affinity of a declared type. Others than the four names are shown
  * as declared. */

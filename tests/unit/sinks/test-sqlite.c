@@ -57,6 +57,64 @@ static void accepts_and_evolves(void **state) {
     assert_rows("SELECT a, b, c, typeof(a), typeof(b) FROM lenient", "12345678901234567890|1.50|7|text|text");
 }
 
+/* Types of existing tables: each value is kept, or its row is refused. */
+static void types_of_existing_tables(void **state) {
+    static const struct {
+        const char *type, *data_type, *cell, *kept; /* kept: "VALUE|TYPE"; NULL: the row is refused */
+        bool strict;
+    } cases[] = {
+        {"int", "integer", "9223372036854775807", "9223372036854775807|integer", true},
+        {"any", "integer", "42", "42|integer", true},
+        {"any", "text", "42", "42|text", true},
+        {"any", "decimal", "1.50", "1.50|text", true},
+        {"real", "number", "0.1", "0.1|real", true},
+        {"integer", "number", "2.0", "2|integer", true},
+        {"integer", "number", "2.5", NULL, true},
+        {"text", "json", "1.50", "1.50|text", true},
+        {"text", "timestamp", "2006-01-02T15:04:05.123456Z", "2006-01-02T15:04:05.123456Z|text", true},
+        {"blob", "bytes", "\\x00ff", "00FF|blob", true},
+        {"BIGINT", "integer", "42", "42|integer", false},
+        {"BIGINT", "number", "2.5", "2.5|real", false},
+        {"VARCHAR(2)", "text", "abc", "abc|text", false},
+        {"DOUBLE", "number", "0.1", "0.1|real", false},
+        {"NUMERIC", "integer", "9223372036854775807", "9223372036854775807|integer", false},
+        {"NUMERIC(10,2)", "number", "1.5", "1.5|real", false},
+        {"DECIMAL", "number", "3.0", "3|integer", false},
+        {"BOOLEAN", "boolean", "true", "1|integer", false},
+        {"DATETIME", "timestamp", "2006-01-02T15:04:05.123456Z", "2006-01-02T15:04:05.123456Z|text", false},
+        {"DATE", "date", "2006-01-02", "2006-01-02|text", false},
+        {"UUID", "uuid", "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000001|text", false},
+    };
+    static const struct {
+        const char *type, *data_type;
+    } refused[] = {{"NUMERIC", "text"}, {"NUMERIC", "decimal"}, {"JSON", "json"}, {"REAL", "integer"}, {"TEXT", "integer"}};
+    SESSION;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Buffer text = {0};
+        buffer_printf(&text, "DROP TABLE IF EXISTS typed; CREATE TABLE typed (v %s)%s", cases[i].type, cases[i].strict ? " STRICT" : "");
+        sql(buffer_text(&text));
+        buffer_clear(&text);
+        buffer_printf(&text, "v:%s", cases[i].data_type);
+        CASE("typed", buffer_text(&text), 1);
+        prepare(session, &box);
+        ADD(&box.rows[0], cases[i].cell);
+        import(session, &box);
+        assert_int_equal(box.reject_count, cases[i].kept ? 0 : 1);
+        assert_rows("SELECT CASE typeof(v) WHEN 'blob' THEN hex(v) ELSE v END, typeof(v) FROM typed", cases[i].kept ? cases[i].kept : "");
+        buffer_deinit(&text);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        Buffer text = {0};
+        buffer_printf(&text, "DROP TABLE IF EXISTS typed; CREATE TABLE typed (v %s)", refused[i].type);
+        sql(buffer_text(&text));
+        buffer_clear(&text);
+        buffer_printf(&text, "v:%s", refused[i].data_type);
+        CASE("typed", buffer_text(&text), 1);
+        assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+        buffer_deinit(&text);
+    }
+}
+
 /* What prepare would do; nothing is there afterwards that was not before. */
 static void inspects_and_changes_nothing(void **state) {
     SESSION;
@@ -721,6 +779,7 @@ int main(void) {
         TEST(creates_a_strict_table),
         TEST(names_every_difference),
         TEST(accepts_and_evolves),
+        TEST(types_of_existing_tables),
         TEST(inspects_and_changes_nothing),
         TEST(refuses_what_is_no_table),
         TEST(imports_once),
