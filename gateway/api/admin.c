@@ -12,10 +12,14 @@
 #include "base/uuid.h"
 #include "gateway/flow/messages.h"
 #include "gateway/http/head.h"
+#include "gateway/http/origin.h"
 #include "gateway/http/reply.h"
 #include "mapping/headers.h"
 
 #define WAIT_SECONDS_MAX 3600 /* what a number can say; tasks wait for less */
+/* Pages of all origins may ask: what lets them in is a token, and no browser sends that by itself. */
+#define CORS "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Request-Id, Location, Retry-After\r\n"
+#define PREFLIGHT "Access-Control-Allow-Methods: GET, POST, PUT, PATCH, DELETE\r\nAccess-Control-Max-Age: 7200\r\n"
 
 /* A request that the control thread has. The loop's thread; freed when the call comes back, or at
  * the end. */
@@ -155,7 +159,7 @@ static void send_answer(Admin *admin, h2o_req_t *request, const ApiCall *call) {
     char id[UUID_TEXT_SIZE + 1] = {0};
     http_loop_request_id(admin->loop, id);
     _cleanup_(buffer_deinit) Buffer headers = {0};
-    buffer_printf(&headers, "Content-Type: %s\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\n",
+    buffer_printf(&headers, CORS "Content-Type: %s\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\n",
                   call->content_type ? call->content_type : "application/json", id);
     if (call->location) buffer_printf(&headers, "Location: %s\r\n", call->location);
     if (call->allow) buffer_printf(&headers, "Allow: %s\r\n", call->allow);
@@ -165,10 +169,33 @@ static void send_answer(Admin *admin, h2o_req_t *request, const ApiCall *call) {
     http_reply(request, &reply);
 }
 
+/* A browser asks without the token whether a page may send a request. */
+static bool is_preflight(const h2o_req_t *request, const HttpHead *head) {
+    return h2o_memis(request->method.base, request->method.len, H2O_STRLIT("OPTIONS")) &&
+           http_head_find(head, SPAN("access-control-request-method")).size > 0;
+}
+
+static void answer_preflight(h2o_req_t *request, const HttpHead *head) {
+    Span wanted = http_head_find(head, SPAN("access-control-request-headers"));
+    _cleanup_(buffer_deinit) Buffer headers = {0};
+    buffer_append_text(&headers, CORS PREFLIGHT);
+    if (http_are_header_names(wanted)) {
+        buffer_append_text(&headers, "Access-Control-Allow-Headers: ");
+        buffer_append_span(&headers, wanted);
+        buffer_append_text(&headers, "\r\n");
+    }
+    HttpReply reply = {.status = 200, .headers = buffer_span(&headers)};
+    http_reply(request, &reply);
+}
+
 static void on_request(void *context, h2o_req_t *request) {
     Admin *admin = context;
     check_on_thread(&admin->owner);
     metrics_add(METRIC_REQUESTS, 1);
+    if (is_preflight(request, http_request_head(request))) {
+        answer_preflight(request, http_request_head(request));
+        return;
+    }
     ApiCall *call = read_request(request);
     if (!call) {
         ApiCall refusal = {.status = 400};

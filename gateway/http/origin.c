@@ -1,6 +1,7 @@
 #include "gateway/http/origin.h"
 
 #include <h2o.h>
+#include <string.h>
 
 /* Without anything that could end a header line or begin another part of it: the text is repeated
  * in answers. */
@@ -23,4 +24,14 @@ Span http_request_origin(h2o_req_t *request) {
 
 Span http_head_origin(const HttpHead *head) {
     return origin_of(http_head_find(head, SPAN("origin")));
+}
+
+bool http_are_header_names(Span text) {
+    static const char others[] = "!#$%&'*+-.^_`|~, ";
+    for (size_t i = 0; i < text.size; i++) {
+        char c = text.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && (c == '\0' || !strchr(others, c))) return false;
+    }
+    return text.size > 0;
 }

@@ -14,3 +14,6 @@ struct st_h2o_req_t;
 Span http_request_origin(struct st_h2o_req_t *request);
 /* The same of a raw head that is sound. */
 Span http_head_origin(const HttpHead *head);
+/* Is it a list of names of headers (RFC 9110), as a preflight asks for them, that can be repeated in
+ * an answer? */
+bool http_are_header_names(Span text);

@@ -33,21 +33,10 @@ size_t cors_put(char out[static CORS_BYTES_MAX], Span origin) {
     return size + sizeof ONE_END - 1;
 }
 
-/* Names of headers (RFC 9110), commas and blanks. */
-static bool are_names(Span text) {
-    static const char others[] = "!#$%&'*+-.^_`|~, ";
-    for (size_t i = 0; i < text.size; i++) {
-        char c = text.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!letter && (c == '\0' || !strchr(others, c))) return false;
-    }
-    return text.size > 0;
-}
-
 void cors_put_preflight(Buffer *out, Span origin, Span wanted) {
     char lines[CORS_BYTES_MAX];
     buffer_append(out, lines, cors_put(lines, origin));
-    if (!origin.data || !are_names(wanted)) return;
+    if (!origin.data || !http_are_header_names(wanted)) return;
     buffer_append_text(out, "Access-Control-Allow-Headers: ");
     buffer_append_span(out, wanted);
     buffer_append_text(out, "\r\n");

@@ -37,6 +37,10 @@ async function main() {
     results.large = await attempt(urls.open, {credentials: 'include', headers: json, body: 'x'.repeat(3 << 20)});
     results.listed = await attempt(urls.listed, {headers: json, body: JSON.stringify({k: 'listed'})});
     results.foreign = await attempt(urls.foreign, {headers: json, body: JSON.stringify({k: 'foreign'})});
+    results.admin = await attempt(urls.admin, {
+        method: 'PATCH', headers: {...json, 'X-StorageApi-Token': urls.token, Prefer: 'wait=10'}, body: JSON.stringify({name: 'by a page'}),
+    });
+    results.stranger = await attempt(urls.admin, {method: 'GET'});
     results.simple = await attempt(urls.foreign, {headers: {'Content-Type': 'text/plain'}, body: JSON.stringify({k: 'simple'})});
     await fetch('/report', {method: 'POST', body: JSON.stringify(results)});
 }
@@ -93,6 +97,7 @@ def test_a_page_in_chromium_sends_events(gateway_factory, site, tmp_path):
         urls[source] = f"http://{gateway.intake}{path}"
         gateway.add_sink(source, source, COLUMNS, AT_ONCE)
     urls["bare"], urls["secret"] = urls["open"].rsplit("/", 1)
+    urls["admin"], urls["token"] = f"http://{gateway.admin}/v1/branches/default/sources/open", gateway.token
     site.page = PAGE.replace("URLS", json.dumps(urls)).encode()
     command = [BROWSER, "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--remote-debugging-port=0"]
     command += [f"--user-data-dir={tmp_path}/profile", f"{site.origin}/"]
@@ -114,6 +119,10 @@ def test_a_page_in_chromium_sends_events(gateway_factory, site, tmp_path):
     assert report["invalid"]["status"] == 422 and "stream.in.unprocessableContent" in report["invalid"]["text"], report
     assert report["large"]["status"] == 413 and "limits.body" in report["large"]["text"], report
     assert report["listed"]["status"] == 200, report
+    # The management API is for pages of all origins that have a token.
+    assert report["admin"]["status"] == 202 and '"isFinished":true' in report["admin"]["text"], report
+    assert gateway.api("GET", "/sources/open").json["name"] == "by a page"
+    assert report["stranger"]["status"] == 401 and "stream.api.unauthorized" in report["stranger"]["text"], report
     # A page of another origin stores nothing, not even by a request that the browser sends without a preflight; it learns nothing of it.
     assert "Failed to fetch" in report["foreign"]["error"] and "Failed to fetch" in report["simple"]["error"], report
     gateway.flush("listed", "listed")
@@ -139,3 +148,21 @@ def test_cors_of_a_source_is_shown_and_removed(gateway):
     answer = request(gateway.intake, "OPTIONS", url, headers=asked)
     assert answer.status == 200 and answer.headers["access-control-allow-headers"] == "content-type"
     assert answer.headers["access-control-allow-credentials"] == "true" and int(answer.headers["access-control-max-age"]) > 0
+
+
+def test_the_management_api_is_for_pages_of_all_origins(gateway):
+    origin = {"Origin": "https://shop.example"}
+    asked = {**origin, "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "content-type,x-storageapi-token"}
+    for path in ("/v1/branches/default/sources/shop", "/v1/tasks/none", "/nothing"):
+        answer = request(gateway.admin, "OPTIONS", path, headers=asked)
+        assert answer.status == 200 and answer.body == b"", answer
+        assert answer.headers["access-control-allow-origin"] == "*" and "access-control-allow-credentials" not in answer.headers
+        assert answer.headers["access-control-allow-methods"] == "GET, POST, PUT, PATCH, DELETE"
+        assert answer.headers["access-control-allow-headers"] == "content-type,x-storageapi-token"
+    for path, token, status in (("/v1", None, 200), ("/sources", gateway.token, 200), ("/sources/none", gateway.token, 404), ("/sources", "x", 401)):
+        answer = gateway.api("GET", path, token=token, headers=origin)
+        assert answer.status == status and answer.headers["access-control-allow-origin"] == "*", answer
+    # Without the question of a browser it is a method that no path has; a list that could end the line is not repeated.
+    assert gateway.api("OPTIONS", "/sources").status == 405
+    answer = request(gateway.admin, "OPTIONS", "/v1", headers={**asked, "Access-Control-Request-Headers": "a: b"})
+    assert answer.status == 200 and "access-control-allow-headers" not in answer.headers
