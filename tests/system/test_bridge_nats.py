@@ -180,6 +180,21 @@ def test_the_server_is_killed_in_load(gateway_factory, nats, durable):
 
 
 @BOTH
+def test_a_server_that_is_back_is_in_the_log(gateway_factory, nats, durable):
+    gateway = gateway_factory(config(nats)).start()
+    add(gateway, durable)
+    nats.publish("orders.a", numbers(1, 1))
+    wait_for(lambda: local(gateway), [1])
+    nats.stop()
+    wait_until("its loss is in the log", lambda: '"message":"source s: ' in gateway.log_text(), LONG)
+    assert "its broker works again" not in gateway.log_text()
+    nats.start()
+    wait_until("its return is in the log", lambda: "source s: its broker works again" in gateway.log_text(), LONG)
+    nats.publish("orders.a", numbers(2, 1))
+    wait_for(lambda: local(gateway), [1, 2])
+
+
+@BOTH
 def test_a_source_that_ends(gateway_factory, nats, durable):
     gateway = gateway_factory(config(nats)).start()
     nats.publish("orders.a", numbers(1, 700))
