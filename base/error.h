@@ -9,11 +9,13 @@
 
 #include <stdbool.h>
 
+#define ERROR_TEXT_SIZE 1536 /* room for what differs at a table, and for the statements that change it */
+
 typedef struct Error {
     int code;         /* negated errno; 0: nothing set */
     const char *file; /* where it was set first */
     int line;
-    char text[768]; /* UTF-8, one sentence without newline, never a secret */
+    char text[ERROR_TEXT_SIZE]; /* UTF-8, one sentence without newline, never a secret */
 } Error;
 
 /* Sets code (< 0), place and text unless `error` is NULL; evaluates to code. A code of 0, from a

@@ -96,15 +96,18 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
     " CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.string_agg("                                                                       \
     "pg_catalog.encode(pg_catalog.convert_to(e.enumlabel::text, 'UTF8'), 'hex'), ',')"                                                     \
     " FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END AS labels,"                                                                 \
-    " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS needs_value,"                                                             \
+    " a.attnotnull AS not_null, a.atthasdef OR a.attidentity <> '' OR own.typdefault IS NOT NULL AS fills_itself,"                         \
+    " a.attidentity <> '' AS is_identity,"                                                                                                 \
     " a.attgenerated <> '' OR a.attidentity = 'a' AS is_generated,"                                                                        \
     " EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate"                     \
-    " AND a.attnum = ANY (i.indkey)) AS is_key"                                                                                            \
-    " FROM pg_catalog.pg_attribute a CROSS JOIN LATERAL (WITH RECURSIVE level (oid, modifier) AS (SELECT a.atttypid, a.atttypmod"          \
+    " AND a.attnum = ANY (i.indkey)) AS is_key,"                                                                                           \
+    " (SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'p') AS key_name"                    \
+    " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type own ON own.oid = a.atttypid"                                                  \
+    " CROSS JOIN LATERAL (WITH RECURSIVE level (oid, modifier) AS (SELECT a.atttypid, a.atttypmod"                                         \
     " UNION ALL SELECT d.typbasetype, d.typtypmod FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype = 'd')"        \
     " SELECT level.oid, level.modifier FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype <> 'd') AS base"          \
     " JOIN pg_catalog.pg_type t ON t.oid = base.oid WHERE a.attrelid = " relation " AND a.attnum > 0 AND NOT a.attisdropped"
-enum { COLUMNS_SELECTED = 8 };
+enum { COLUMNS_SELECTED = 11 };
 
 /* Rows of COLUMNS_SELECT; those without a number are none. */
 static void take_columns(const PGresult *rows, FoundTable *found) {
@@ -114,9 +117,12 @@ static void take_columns(const PGresult *rows, FoundTable *found) {
         free(column->kind);
         column->kind = text_copy(PQgetvalue(rows, i, 3));
         if (!PQgetisnull(rows, i, 4)) column->labels = text_copy(PQgetvalue(rows, i, 4));
-        column->needs_value = PQgetvalue(rows, i, 5)[0] == 't';
-        column->is_generated = PQgetvalue(rows, i, 6)[0] == 't';
-        column->is_primary_key = PQgetvalue(rows, i, 7)[0] == 't';
+        column->fills_itself = PQgetvalue(rows, i, 6)[0] == 't';
+        column->needs_value = PQgetvalue(rows, i, 5)[0] == 't' && !column->fills_itself;
+        column->is_identity = PQgetvalue(rows, i, 7)[0] == 't';
+        column->is_generated = PQgetvalue(rows, i, 8)[0] == 't';
+        column->is_primary_key = PQgetvalue(rows, i, 9)[0] == 't';
+        if (!found->key_name && !PQgetisnull(rows, i, 10)) found->key_name = text_copy(PQgetvalue(rows, i, 10));
     }
 }
 

@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "sinks/postgres_changes.h"
 #include "sinks/postgres_values.h"
 
 const char *postgres_type_of(const Column *column) {
@@ -134,7 +135,11 @@ static bool holds_all(const SinkTarget *target, const Column *column, const Foun
     return find(target, column, there, &fit) && !check_of(column, &fit);
 }
 
-const TypeRules postgres_type_rules = {.type_of = postgres_type_of, .compatible = compatible, .holds_all = holds_all, .ignore_case = false};
+const TypeRules postgres_type_rules = {.type_of = postgres_type_of,
+                                       .compatible = compatible,
+                                       .holds_all = holds_all,
+                                       .put_changes = postgres_put_changes,
+                                       .ignore_case = false};
 
 /* ---- rules ---- */
 

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "sinks/replace_run.h"
+#include "sinks/sqlite_changes.h"
 #include "sinks/sqlite_statement.h"
 #include "sinks/table_shape.h"
 
@@ -61,7 +62,8 @@ static bool holds_all(const SinkTarget *target, const Column *column, const Foun
     return compatible(target, column, there) && !(column->data_type == DATA_NUMBER && strcmp(there->kind, "INTEGER") == 0);
 }
 
-const TypeRules sqlite_type_rules = {.type_of = type_of, .compatible = compatible, .holds_all = holds_all, .ignore_case = true};
+const TypeRules sqlite_type_rules = {
+    .type_of = type_of, .compatible = compatible, .holds_all = holds_all, .put_changes = sqlite_put_changes, .ignore_case = true};
 
 /* "Datatypes in SQLite", 3.1: the affinity of a declared type. Others than the four names are shown
  * as declared. */
@@ -127,15 +129,18 @@ static SinkResult find_table(sqlite3 *database, const char *name, SqlitePresence
 
 static SinkResult read_columns(sqlite3 *database, const char *name, bool strict, FoundTable *found, Error *error) {
     STATEMENT statement = NULL;
-    const char *sql = "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?)";
+    /* The key that is the rowid has no index, and fills itself. */
+    const char *sql = "SELECT name, type, \"notnull\", coalesce(upper(dflt_value) <> 'NULL', 0), pk, hidden,"
+                      " NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk') FROM pragma_table_xinfo(?1)";
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) != SQLITE_OK)
         return sqlite_failure(database, "read the table's columns", error);
     int r;
     while ((r = sqlite3_step(statement)) == SQLITE_ROW) {
         FoundColumn *column = found_table_add(found, column_text(statement, 0), stored_type(column_text(statement, 1), strict));
-        column->needs_value = sqlite3_column_int(statement, 2) != 0 && sqlite3_column_int(statement, 3) == 0;
         column->is_primary_key = sqlite3_column_int(statement, 4) != 0;
+        column->fills_itself = sqlite3_column_int(statement, 3) != 0 || (column->is_primary_key && sqlite3_column_int(statement, 6) != 0);
+        column->needs_value = sqlite3_column_int(statement, 2) != 0 && !column->fills_itself;
         column->is_generated = sqlite3_column_int(statement, 5) != 0;
     }
     return r == SQLITE_DONE ? SINK_DONE : sqlite_failure(database, "read the table's columns", error);

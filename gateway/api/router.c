@@ -91,7 +91,7 @@ void api_answer(ApiRequest *request, int status, json_t *take_json) {
 }
 
 void api_fail(ApiRequest *request, int status, const char *name, const char *format, ...) {
-    char message[1024];
+    char message[ERROR_TEXT_SIZE + 256];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(message, sizeof message, format, arguments);

@@ -307,7 +307,7 @@ static size_t preparing_on(const Control *control, const char *connection) {
 char *change_prepare_failure(const LoadJob *job) {
     char *text = NULL;
     const char *says = job->request.error.text[0] ? job->request.error.text : "no reason was given";
-    const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
+    const char *stop = strchr(".!?;", says[strlen(says) - 1]) ? "" : ".";
     const char *table = sink_target_name(&job->target), *connection = job->connection;
     if (job->request.result == SINK_REFUSED) {
         check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s%s", table, connection, says, stop) > 0);

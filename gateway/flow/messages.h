@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/error.h"
 #include "base/mailbox.h"
 #include "base/uuid.h"
 #include "config/definition.h"
@@ -183,7 +184,7 @@ typedef struct SinkProgress {
     bool paused;                   /* out: imports are held back by an admin */
     usec_t failing_since;          /* out: boot time since which its destination takes nothing; 0: it does */
     usec_t made_table;             /* out: wall time when an import found the table missing and made it, since the start; 0: none did */
-    char error[256];               /* out: of the last failed import */
+    char error[ERROR_TEXT_SIZE];   /* out: of the last failed import */
 } SinkProgress;
 
 /*
@@ -308,11 +309,11 @@ typedef struct SinkStatistics {
     Tally local;   /* waits in the log: first_time of the oldest */
     Tally staging; /* staged and not imported */
     uint32_t files_waiting, files_failed;
-    bool paused;          /* by an admin: the sink, its source, or a connection that its files go to */
-    bool failing;         /* stopped, or its connection cannot be reached */
-    char last_error[256]; /* of the last failed import; "" when the last one succeeded */
-    usec_t made_table;    /* wall: an import found the table missing and made it, since the start; 0: none did */
-    char damage[256];     /* of a stored record of it that was damaged, and what became of it; "": none was */
+    bool paused;                      /* by an admin: the sink, its source, or a connection that its files go to */
+    bool failing;                     /* stopped, or its connection cannot be reached */
+    char last_error[ERROR_TEXT_SIZE]; /* of the last failed import; "" when the last one succeeded */
+    usec_t made_table;                /* wall: an import found the table missing and made it, since the start; 0: none did */
+    char damage[256];                 /* of a stored record of it that was damaged, and what became of it; "": none was */
 } SinkStatistics;
 
 typedef struct ConnectionStatistics {

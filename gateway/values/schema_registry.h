@@ -60,11 +60,11 @@ SchemaResult schema_registry_find(SchemaRegistry *registry, uint32_t number, Avr
 void schema_registry_wait(SchemaRegistry *registry, usec_t most);
 
 typedef struct SchemaRegistryState {
-    usec_t down_since; /* wall time; 0: the last lookup was answered, or there was none */
-    char why[768];     /* why it is down, without secrets */
-    uint64_t lookups;  /* that have ended */
-    size_t schemas;    /* that are kept, of all results */
-    size_t bytes;      /* what they take */
+    usec_t down_since;         /* wall time; 0: the last lookup was answered, or there was none */
+    char why[ERROR_TEXT_SIZE]; /* why it is down, without secrets */
+    uint64_t lookups;          /* that have ended */
+    size_t schemas;            /* that are kept, of all results */
+    size_t bytes;              /* what they take */
 } SchemaRegistryState;
 
 void schema_registry_state(const SchemaRegistry *registry, SchemaRegistryState *ret_state);

@@ -42,7 +42,7 @@ void writer_close_asked(Writer *writer, Close *close) {
         return;
     }
     if (sink->stopped) {
-        answer_close(close, error_set(&close->request.error, -EBADMSG, "%s", sink->last_error));
+        answer_close(close, error_set(&close->request.error, -EBADMSG, "%s", sink_error(sink)));
         return;
     }
     if (close->reason == CLOSE_FLUSH && writer_is_paused(writer, sink)) {

@@ -40,7 +40,7 @@ void writer_stop_sink(SinkState *sink, const char *why) {
     if (sink->stopped) return;
     sink->stopped = true;
     if (sink->rules->gate) atomic_store(&sink->rules->gate->closed, true);
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.*s", (int)sizeof sink->last_error - 1, why);
+    sink_set_error(sink, why);
     log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
 }
 

@@ -176,7 +176,7 @@ void writer_define(Writer *writer, Define *define) {
         const SinkState *sink = writer_sink(writer, define->sinks[i].sink->number);
         if (!define->sinks[i].discard || !sink || !sink->stopped) continue;
         answer_define(define,
-                      error_set(error, -EBADMSG, "What waits cannot be dropped, delete the sink without that: %s", sink->last_error));
+                      error_set(error, -EBADMSG, "What waits cannot be dropped, delete the sink without that: %s", sink_error(sink)));
         return;
     }
     char **targets = calloc(define->sink_count + 1, sizeof *targets);

@@ -112,7 +112,7 @@ static void failed(Writer *writer, SinkState *sink, const Uuid *file, const Erro
     if (waiting->dividing) waiting_come_back(&waiting->dividing);
     sink->imports->failures++;
     sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
-    sink_waiters_fail(sink, waiting->first_row, -ECANCELED, sink->last_error);
+    sink_waiters_fail(sink, waiting->first_row, -ECANCELED, sink_error(sink));
     writer_schedule(writer, sink);
 }
 

@@ -1,5 +1,6 @@
 #include "gateway/delivery/writer/figures.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "gateway/delivery/writer/connections.h"
@@ -34,7 +35,7 @@ static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *ou
     out->files_waiting = (uint32_t)sink->waiting->count;
     out->paused = writer_is_paused(writer, sink);
     out->failing = failing;
-    memcpy(out->last_error, sink->last_error, sizeof out->last_error);
+    (void)snprintf(out->last_error, sizeof out->last_error, "%s", sink_error(sink));
     out->made_table = sink->made_table;
     memcpy(out->damage, sink->damage, sizeof out->damage);
 }

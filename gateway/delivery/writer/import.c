@@ -252,7 +252,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
         if (!writer_repaired(writer, &error)) {
             sink->imports->failures++;
             sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
-            (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", error.text);
+            sink_set_error(sink, error.text);
             sink_waiters_fail(sink, 0, -ECANCELED, error.text);
         }
         writer_schedule(writer, sink);
@@ -410,7 +410,7 @@ static void note_success(Writer *writer, SinkState *sink, const LoadJob *job) {
     sink->imports->failures = 0;
     sink->imports->failing_since = 0;
     sink->imports->paused_until = 0;
-    sink->last_error[0] = '\0';
+    sink_set_error(sink, "");
     if (job->refusal[0]) (void)snprintf(sink->last_refusal, sizeof sink->last_refusal, "%s", job->refusal);
     writer_note_reachable(writer, connection);
     connection->paused_until = 0;
@@ -469,12 +469,12 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
 static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
     WriterConnection *connection = connection_added(writer->connections, job->connection);
     metrics_add(METRIC_IMPORT_FAILURES, 1);
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
+    sink_set_error(sink, job->request.error.text);
     log_warning("import of %s failed (%s): %s", job->label, job->request.result == SINK_REFUSED ? "refused" : "tried again",
                 job->request.error.text);
     if (sink->imports->failing_since == 0) sink->imports->failing_since = writer->now->boot;
     if (job->request.result == SINK_UNREACHABLE) {
-        writer_note_unreachable(writer, connection, sink->last_error);
+        writer_note_unreachable(writer, connection, sink_error(sink));
     } else {
         chains_note_missing(writer, sink, job);
         writer_note_reachable(writer, connection);
@@ -487,7 +487,7 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
 /* The next try is smaller, so it comes at once, and who waits for the import goes on waiting. */
 static void shrink(Writer *writer, SinkState *sink, LoadJob *job) {
     metrics_add(METRIC_IMPORT_FAILURES, 1);
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
+    sink_set_error(sink, job->request.error.text);
     log_warning("import of %s took too long, goes on with less at once: %s", job->label, job->request.error.text);
     if (job->file_count == 1) writer_begin_divide(writer, sink, waiting_find(sink->waiting, &job->files[0].file.id));
 }

@@ -226,13 +226,13 @@ static bool only_reads(const LoadJob *job) {
 
 static void note_failure(Writer *writer, SinkState *sink, WriterConnection *connection, const LoadJob *job) {
     bool reads = only_reads(job);
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
+    sink_set_error(sink, job->request.error.text);
     if (!reads || sink->watch->failures == 0)
         log_warning("positions of %s are not %s, tried again: %s", job->label, reads ? "read" : "set", job->request.error.text);
     if (sink->imports->failing_since == 0) sink->imports->failing_since = writer->now->boot;
     chains_note_missing(writer, sink, job);
     if (job->request.result == SINK_UNREACHABLE) {
-        writer_note_unreachable(writer, connection, sink->last_error);
+        writer_note_unreachable(writer, connection, sink_error(sink));
         sink->watch->failures++;
     } else if (reads) {
         writer_note_reachable(writer, connection);
@@ -256,7 +256,7 @@ static void note_success(Writer *writer, SinkState *sink, WriterConnection *conn
     }
     if (sink->imports->failures > 0 || sink->stopped) return;
     sink->imports->failing_since = 0;
-    sink->last_error[0] = '\0';
+    sink_set_error(sink, "");
 }
 
 static void note_positions(Writer *writer, SinkState *sink, const LoadJob *job) {

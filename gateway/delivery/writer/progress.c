@@ -1,5 +1,6 @@
 #include "gateway/delivery/writer/progress.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -81,7 +82,7 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
     out->waiting_bytes = waiting_bytes(sink);
     out->paused = writer_is_paused(writer, sink);
     out->failing_since = failing_since(writer, sink);
-    memcpy(out->error, sink->last_error, sizeof out->error);
+    (void)snprintf(out->error, sizeof out->error, "%s", sink_error(sink));
     writer_schedule(writer, sink);
 }
 

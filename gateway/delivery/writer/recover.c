@@ -87,7 +87,7 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         waiting->next_try = writer->now->boot + (pause < NEXT_TRY_MAX ? pause : NEXT_TRY_MAX);
         if (file->attempts > 0) {
             sink->imports->failures = 1;
-            if (file->last_error) (void)snprintf(sink->last_error, sizeof sink->last_error, "%s", file->last_error);
+            if (file->last_error) sink_set_error(sink, file->last_error);
         }
         writer_schedule(writer, sink);
     }

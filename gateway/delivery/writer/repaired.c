@@ -54,7 +54,7 @@ static void apply(Writer *writer, Txn *txn, const Damage *damage) {
     if (damage->returned > 0) chains_note_loss(sink);
     if (chains_store(txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
     sums_note_repair(sink);
-    if (sink->stopped || damage->rows > 0) sink_waiters_fail(sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
+    if (sink->stopped || damage->rows > 0) sink_waiters_fail(sink, 0, -ECANCELED, sink->stopped ? sink_error(sink) : damage->text);
     writer_schedule(writer, sink);
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "gateway/delivery/writer/group_plan.h"
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
@@ -58,6 +59,7 @@ static void sink_free(SinkState *sink) {
     check(!sink->waiters->first && sink->watch->count == 0);
     sink_gate_unref(sink->rules->gate);
     free(sink->label);
+    free(sink->last_error);
     versions_deinit(sink->versions);
     sink_log_deinit(sink->log);
     sink_ends_deinit(sink->ends);
@@ -65,6 +67,16 @@ static void sink_free(SinkState *sink) {
     waiting_deinit(sink->waiting);
     settled_deinit(sink->settled);
     free(sink);
+}
+
+void sink_set_error(SinkState *sink, const char *why) {
+    char *copy = why[0] ? text_copy(why) : NULL; /* it may be the one that is there */
+    free(sink->last_error);
+    sink->last_error = copy;
+}
+
+const char *sink_error(const SinkState *sink) {
+    return sink->last_error ? sink->last_error : "";
 }
 
 SinkState *writer_sink(const Writer *writer, uint32_t number) {

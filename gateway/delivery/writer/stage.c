@@ -137,11 +137,12 @@ void writer_evaluate(Writer *writer, SinkState *sink) {
         bool only_file = asked ? sink->totals.staged_row >= sink->waiters->close_row : is_busy(sink) && reason != CLOSE_NONE;
         bool stage = sink->log->count > 0 && (verdict.stage || sink->stage->forced || (reason != CLOSE_NONE && !only_file));
         if (stage && stageable_runs(sink) == 0) {
-            (void)snprintf(sink->last_error, sizeof sink->last_error,
-                           "rows of mapping version %u wait in the log, but the record of where they go is damaged",
-                           sink->log->runs[0].mapping_version);
-            log_warning("sink %s: %s", sink->label, sink->last_error);
-            sink_waiters_fail(sink, 0, -ECANCELED, sink->last_error);
+            Error error = {0};
+            (void)error_set(&error, -EBADMSG, "rows of mapping version %u wait in the log, but the record of where they go is damaged",
+                            sink->log->runs[0].mapping_version);
+            sink_set_error(sink, error.text);
+            log_warning("sink %s: %s", sink->label, error.text);
+            sink_waiters_fail(sink, 0, -ECANCELED, error.text);
             stage = false;
         }
         sink->stage->forced = false;

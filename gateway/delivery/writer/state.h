@@ -69,13 +69,13 @@ struct Partitions;  /* storage/partitions.h */
 typedef struct SinkState {
     Timer timer; /* first: evaluated again when it is due */
     SinkTotals totals;
-    bool dirty;           /* totals changed since they were stored */
-    bool changed;         /* in this step, or is looked at anyway: sums.h */
-    bool stopped;         /* its numbers have an unexplained hole */
-    bool stays_stopped;   /* what is stored of it does not fit together: none of its files is touched */
-    uint64_t unaccounted; /* received rows that are nowhere: sums.h */
-    char *label;          /* "SOURCE/SINK"; NULL: not known yet */
-    char last_error[256];
+    bool dirty;             /* totals changed since they were stored */
+    bool changed;           /* in this step, or is looked at anyway: sums.h */
+    bool stopped;           /* its numbers have an unexplained hole */
+    bool stays_stopped;     /* what is stored of it does not fit together: none of its files is touched */
+    uint64_t unaccounted;   /* received rows that are nowhere: sums.h */
+    char *label;            /* "SOURCE/SINK"; NULL: not known yet */
+    char *last_error;       /* owned; see sink_set_error */
     char last_refusal[256]; /* why the destination refused a row of the last import that had such rows, since the start; "" none had */
     usec_t made_table;      /* wall: an import found its table missing and made it, since the start; 0: none did, or a seek followed */
     char damage[256];       /* of a record of it that was damaged, and what became of it; "": none was */
