@@ -1,12 +1,15 @@
 """Destinations that live their own life: a PostgreSQL server that is restarted, triggers and policies of the tables."""
 
+import json
 import re
+import sqlite3
+import subprocess
 import time
 
 import pytest
 from lying_postgres import LIES, LyingPostgres
 from postgres import Postgres
-from sluice import AT_ONCE, NEVER, request, wait_until
+from sluice import AT_ONCE, BINARY, NEVER, request, wait_until
 
 CONFIG = "connections:\n  warehouse:\n    type: postgres\n    uri: {uri}\n"
 COLUMNS = [{"type": "path", "name": "n", "path": "n", "dataType": "integer"}]
@@ -144,3 +147,85 @@ def test_a_server_that_lies_costs_time_and_nothing_else(gateway_factory, postgre
     gateway.start()
     gateway.flush("shop", "rows")
     assert postgres.rows(f"SELECT n FROM {table} ORDER BY n") == [(1,), (2,)]
+
+
+MANIFEST = """kind: source
+sourceId: shop
+name: Shop
+framing: ndjson
+sinks:
+  - sinkId: rows
+    table:
+      connection: %s
+      tableId: existing
+      onSchemaDrift: fail
+      mapping: {columns: [{name: n, type: path, path: n, dataType: integer}, {name: note, type: path, path: note, rawString: true}]}
+    settings: {storage.level.staging.upload.trigger.count: 1, storage.level.target.import.trigger.count: 1}
+"""
+
+
+def sluice(*arguments, gateway):
+    arguments = (*arguments, "--admin", f"http://{gateway.admin}", "--data", gateway.data)
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+
+def execute(path, sql):
+    database = sqlite3.connect(path, timeout=30)
+    with database:
+        database.execute(sql)
+    database.close()
+
+
+def statements(text):
+    """What a refusal ends with, ready to run."""
+    found = re.search(r'(ALTER TABLE .*;)$', text.strip().splitlines()[-1])
+    assert found, text
+    return [part + ";" for part in found.group(1).split(";") if part.strip()]
+
+
+def user_of(gateway, connection, rows):
+    """Runs SQL there as a user would; and the table "existing". The server's user has a schema of its own name, that of the ledger."""
+    if connection == "local":
+        return lambda sql: execute(gateway.data / "tables.db", sql), "existing"
+    return rows, "public.existing"
+
+
+def test_a_refusal_ends_with_statements_that_help(destination_of, tmp_path):
+    """In the plan, in what apply says, in the task, in lastError and in the log."""
+    gateway, connection, rows = destination_of()
+    run, table = user_of(gateway, connection, rows)
+    gateway.add_source("first")
+    gateway.add_sink("first", "made", COLUMNS, AT_ONCE, connection=connection, table="made")  # there is a database now
+    run(f"CREATE TABLE {table} (n bigint)")
+    path = tmp_path / "shop.yaml"
+    path.write_text(MANIFEST % connection)
+    dry = sluice("apply", "--dry-run", "-f", path, gateway=gateway)
+    assert dry.returncode == 2 and len(statements(next(line for line in dry.stdout.splitlines() if "! shop/rows" in line))) == 1, dry
+    applied = sluice("apply", "-f", path, gateway=gateway)
+    assert applied.returncode == 2, applied
+    for sql in statements(next(line for line in applied.stderr.splitlines() if "ALTER TABLE" in line)):
+        run(sql)
+    assert sluice("apply", "-f", path, gateway=gateway).returncode == 0
+    # Somebody changes the table while the sink is there.
+    run(f"ALTER TABLE {table} DROP COLUMN note")
+    run(f"ALTER TABLE {table} RENAME COLUMN n TO m")
+    assert gateway.post(gateway.source_url("shop"), '{"n":1,"note":"x"}').status == 200
+    wait_until("the difference is named", lambda: "differs" in (gateway.statistics("shop", "rows").get("lastError") or ""))
+    last = gateway.statistics("shop", "rows")["lastError"]
+    assert last in [json.loads(line)["message"].split(": ", 1)[1] for line in gateway.log_text().splitlines() if "import of shop/rows failed" in line]
+    for sql in statements(last):
+        run(sql)
+    gateway.flush("shop", "rows")
+    assert rows(f"SELECT n, note FROM {table}") == [(1, "x")]
+
+
+def test_a_key_that_fills_itself_needs_no_column_of_the_sink(destination_of):
+    gateway, connection, rows = destination_of()
+    run, table = user_of(gateway, connection, rows)
+    url = gateway.add_source("shop", framing="ndjson")
+    gateway.add_sink("shop", "made", COLUMNS, AT_ONCE, connection=connection, table="made")
+    run(f"CREATE TABLE {table} (id %s, n bigint)" % ("serial PRIMARY KEY" if connection != "local" else "INTEGER PRIMARY KEY"))
+    gateway.add_sink("shop", "rows", COLUMNS, AT_ONCE, connection=connection, table="existing")
+    assert gateway.post(url, '{"n":7}\n{"n":8}').status == 200
+    wait_until("the rows", lambda: rows(f"SELECT n FROM {table} ORDER BY n") == [(7,), (8,)])
+    assert rows(f"SELECT count(DISTINCT id), count(*) FROM {table}") == [(2, 2)]
