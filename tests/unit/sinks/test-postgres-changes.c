@@ -42,7 +42,7 @@ static void the_statements_help(void **state) {
         {"(a bigint DEFAULT 5)", "DEFAULT VALUES", "a:text", "TYPE text USING \"a\"::text;"},
         {"(a text DEFAULT '7')", "DEFAULT VALUES", "a:integer", "DROP DEFAULT"},
         {"(a boolean DEFAULT false)", NULL, "a:integer", NULL},
-        {"(a real DEFAULT 1.5)", "DEFAULT VALUES", "a:number", NULL},
+        {"(a integer DEFAULT 5)", "DEFAULT VALUES", "a:decimal", NULL},
         {"(a text)", "VALUES ('2026-01-01 00:00:00+00')", "a:timestamp", NULL},
         {"(a text)", "VALUES ('2026-01-01')", "a:date", NULL},
         {"(a text)", "VALUES ('{\"b\":1}')", "a:json", NULL},
