@@ -1,5 +1,5 @@
-/* Memory with one way out: everything allocated since the last reset goes at once. One thread.
- * All-zero is valid and empty. */
+/* Arena: memory that is released all at once. arena_reset releases everything that was allocated
+ * since the last reset. Used by one thread. An all-zero Arena is valid and empty. */
 #pragma once
 
 #include <stddef.h>
@@ -9,11 +9,11 @@
 typedef struct ArenaBlock ArenaBlock;
 typedef struct Arena {
     ArenaBlock *blocks; /* newest first */
-    size_t used_bytes;  /* of all blocks since the last reset */
+    size_t used_bytes;  /* in all blocks since the last reset */
 } Arena;
 
 void *arena_alloc(Arena *arena, size_t bytes); /* aligned to 16, not zeroed */
 void *arena_zalloc(Arena *arena, size_t bytes);
 char *arena_copy(Arena *arena, Span bytes); /* NUL-terminated copy */
-void arena_reset(Arena *arena);             /* keeps one block of usual size for the next round */
+void arena_reset(Arena *arena);             /* invalidates all allocations; keeps one block of usual size for reuse */
 void arena_deinit(Arena *arena);

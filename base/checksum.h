@@ -1,5 +1,5 @@
-/* XXH3-64 (libxxhash, xxHash specification 0.1.1) of bytes: the checksum of every format on disk.
- * Not for secrets. */
+/* XXH3-64 (libxxhash, xxHash specification 0.1.1): the checksum of all formats on disk. Not for
+ * secrets. Any thread; a Checksum is used by one thread at a time. */
 #pragma once
 
 #include <stddef.h>
@@ -7,10 +7,11 @@
 
 uint64_t checksum_of(const void *data, size_t size);
 
-/* XXH3-128, in its canonical form: big-endian. */
+/* XXH3-128 in its canonical form, which is big-endian. */
 void checksum_wide(const void *data, size_t size, uint8_t ret_bytes[static 16]);
 
-/* The first one over pieces. */
+/* XXH3-64 of bytes that come in pieces: new, then add for each piece, then end. checksum_reset
+ * begins again. */
 typedef struct Checksum Checksum;
 Checksum *checksum_new(void);
 void checksum_free(Checksum *checksum);

@@ -1,5 +1,5 @@
-/* Cleanup attributes: an object that leaves its scope is released, so that no early return can
- * forget it. */
+/* Cleanup attributes: an object is released automatically when it leaves its scope, also at an
+ * early return. */
 #pragma once
 
 #include <stdlib.h>
@@ -8,14 +8,14 @@
 /* _cleanup_(fn) T x = …;   calls fn(&x) when x leaves its scope. */
 #define _cleanup_(function) __attribute__((cleanup(function)))
 
-/* Declares cleanup_NAME(T **p), which calls the NULL-safe FUNCTION on *p: for use with
+/* Declares cleanup_FUNCTION(T **p), which calls FUNCTION on *p if *p is not NULL. For use with
  * _cleanup_. */
 #define DEFINE_CLEANUP(type, function)                                                                                                     \
     static inline void cleanup_##function(__typeof__(type) **pointer) {                                                                    \
         if (*pointer) function(*pointer);                                                                                                  \
     }
 
-/* Gives a pointer away: evaluates to it and leaves NULL behind. */
+/* Passes ownership of a pointer on: evaluates to the pointer and sets the variable to NULL. */
 #define steal(pointer)                                                                                                                     \
     (__extension__({                                                                                                                       \
         __typeof__(pointer) stolen_ = (pointer);                                                                                           \

@@ -1,4 +1,4 @@
-/* Time in microseconds, behind a seam so that tests can own it. */
+/* Time in microseconds. The Clock interface allows tests to set the time. */
 #pragma once
 
 #include <stdbool.h>
@@ -6,7 +6,7 @@
 
 #include "base/span.h"
 
-typedef int64_t usec_t; /* microseconds: since 1970 for wall time, since boot for boot time, else a length */
+typedef int64_t usec_t; /* microseconds: since 1970 for wall time, since the start of the machine for boot time, otherwise a duration */
 #define USEC_MS ((usec_t)1000)
 #define USEC_SECOND ((usec_t)1000000)
 #define USEC_MINUTE (60 * USEC_SECOND)
@@ -16,17 +16,17 @@ typedef int64_t usec_t; /* microseconds: since 1970 for wall time, since boot fo
 
 typedef struct Clock Clock;
 struct Clock {
-    usec_t (*wall)(Clock *clock); /* CLOCK_REALTIME: may jump; for what people and tables read */
-    usec_t (*boot)(Clock *clock); /* CLOCK_BOOTTIME: never goes back, counts sleep; for every age and deadline */
+    usec_t (*wall)(Clock *clock); /* CLOCK_REALTIME: may jump; only for times that are shown or stored */
+    usec_t (*boot)(Clock *clock); /* CLOCK_BOOTTIME: never decreases and includes sleep; for all ages and deadlines */
 };
 
-/* The machine's clock; no state, any thread. */
+/* The clock of the machine. It has no state; any thread. */
 Clock *clock_system(void);
 
-/* "2006-01-02T15:04:05.000Z" (RFC 3339, UTC, milliseconds) into 25 bytes with its NUL; years
- * 0..9999. */
+/* Writes "2006-01-02T15:04:05.000Z" (RFC 3339, UTC, milliseconds) and a NUL, 25 bytes together. The
+ * year has to be in 0..9999. */
 void clock_format_utc(usec_t wall, char out[static 25]);
-/* An RFC 3339 date and time with its offset, "2006-01-02T15:04:05.000Z" or "…+02:00", into
- * nanoseconds since 1970; further digits are cut off. false: it is none, or not within 64 bits
- * (1678..2261). */
+/* Reads an RFC 3339 date and time with its offset, such as "2006-01-02T15:04:05.000Z" or "…+02:00".
+ * *ret_nsec is nanoseconds since 1970; further digits are cut off. Returns false if the text is not
+ * such a time, or if the time does not fit into 64 bits (1678..2261). */
 bool clock_parse(Span text, int64_t *ret_nsec);

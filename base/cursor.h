@@ -1,5 +1,6 @@
-/* Reads what the buffer_put_… functions wrote. A read past the end sets `failed`, returns zeros and
- * never touches memory beyond `end`: read a whole record, then look at `failed` once. */
+/* Reads what the buffer_put_… functions wrote. A read past the end sets `failed` and returns zeros.
+ * It never touches memory beyond `end`. So a caller can read a whole record and check `failed`
+ * once. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,8 +22,8 @@ uint8_t cursor_u8(Cursor *cursor);
 uint16_t cursor_u16(Cursor *cursor);
 uint32_t cursor_u32(Cursor *cursor);
 uint64_t cursor_u64(Cursor *cursor);
-Span cursor_bytes(Cursor *cursor, size_t size); /* points into the input */
-Span cursor_block(Cursor *cursor);              /* counterpart of buffer_put_block */
+Span cursor_bytes(Cursor *cursor, size_t size); /* the result points into the input */
+Span cursor_block(Cursor *cursor);              /* reads what buffer_put_block wrote; the result points into the input */
 
 /* Unaligned fixed-width access. */
 static inline uint32_t load_be32(const void *p) {

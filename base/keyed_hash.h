@@ -1,8 +1,8 @@
 /*
- * A hash with a key, for tables in memory that are filled with bytes of strangers: without the key
- * nobody can choose names that stand on one place of a table. Each step multiplies secret words by
- * what comes in, 64 by 64 bits, and folds the 128 bits of the product. Not for anything that is
- * stored, shown or sent, which would tell of the key: base/checksum.h is for these.
+ * A hash with a key, for hash tables in memory whose keys come from untrusted input. Without the
+ * key nobody can choose names that collide. Each step multiplies secret words by the input, 64 by
+ * 64 bits, and folds the 128 bits of the product. Do not store, show or send such a hash: it would
+ * reveal the key. base/checksum.h is for that.
  */
 #pragma once
 
@@ -14,12 +14,12 @@ typedef struct HashKey {
     uint64_t first, last, middle, end; /* the latter two are odd */
 } HashKey;
 
-/* That of this process: random, made at the first call. Any thread. */
+/* The key of this process. It is random and made at the first call. Any thread. */
 const HashKey *hash_key_of_process(void);
-/* For who counts instructions, which have to repeat: that of this process is not random. Before any
- * hash. */
+/* Sets the key of this process to a fixed value, for benchmarks that count instructions. Must be
+ * called before the first hash. */
 void hash_key_fix(uint64_t seed);
-/* A key for tests, which want the same one each time. */
+/* A key for tests, which is the same for the same seed. */
 HashKey hash_key_of_seed(uint64_t seed);
 
 static inline uint64_t hash_fold(uint64_t a, uint64_t b) {
@@ -28,15 +28,15 @@ static inline uint64_t hash_fold(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Of two hashes, in this order. */
+/* Joins two hashes. Their order counts. */
 static inline uint64_t keyed_hash_join(const HashKey *key, uint64_t a, uint64_t b) {
     return hash_fold(hash_fold(a ^ key->first, b ^ key->last), key->end);
 }
 
 /*
- * For who has loaded both ends of the bytes, in a few instructions: `head` and `tail` are the first
- * and the last eight of them; of fewer than eight bytes they hold all, and are a function of these
- * and the size.
+ * The same hash in a few instructions, for a caller that has already loaded both ends of the bytes.
+ * `head` and `tail` are the first and the last eight bytes. If there are fewer than eight bytes,
+ * `head` and `tail` together contain all of them, and depend only on these bytes and the size.
  */
 static inline uint64_t keyed_hash_of_ends(const HashKey *key, const char *data, size_t size, uint64_t head, uint64_t tail) {
     uint64_t hash = hash_fold(head ^ key->first, tail ^ key->last);

@@ -1,8 +1,9 @@
 /*
- * A mailbox: many threads post, its one owner takes. Messages are intrusive and change owner with
- * the post; order of posts by one thread is kept. The wake hook runs on the posting thread when the
- * box was empty, under the box's lock, so that it has ended before anybody can have taken the
- * message: it must not block and must not touch the box.
+ * A mailbox: many threads post messages, and one thread, its owner, takes them. Messages are linked
+ * by their own `next` field. A post passes ownership of the message. Posts of one thread keep their
+ * order. The wake function runs on the posting thread if the box was empty. It runs under the lock
+ * of the box, so it has returned before the owner can take the message. It must not block and must
+ * not use the box.
  */
 #pragma once
 
@@ -13,22 +14,23 @@
 typedef struct Message Message;
 struct Message {
     Message *next;
-    int kind; /* an enum of the floor that uses it */
+    int kind; /* an enum of the module that uses it */
 };
 
 typedef struct Mailbox Mailbox;
 
-Mailbox *mailbox_new(void (*wake)(void *context), void *context); /* wake may be NULL: then mailbox_wait is used */
-void mailbox_free(Mailbox *mailbox);                              /* must be empty (checked) */
+Mailbox *mailbox_new(void (*wake)(void *context), void *context); /* wake may be NULL; then the owner uses mailbox_wait */
+void mailbox_free(Mailbox *mailbox);                              /* the box must be empty (checked) */
 void mailbox_post(Mailbox *mailbox, Message *take_message);
-/* The owner is the first thread that takes or waits. This makes the calling thread the owner: the
- * one before has ended. */
+/* Makes the calling thread the owner. Without it, the owner is the first thread that takes or
+ * waits. The former owner must have ended. */
 void mailbox_pass(Mailbox *mailbox);
-/* Everything that waits, oldest first, NULL if nothing: owner only (checked). */
+/* Returns all waiting messages, the oldest one first, or NULL. Only the owner may call it
+ * (checked). */
 Message *mailbox_take(Mailbox *mailbox);
-/* Sleeps until something waits or `timeout` has passed (USEC_NEVER: for ever); true: something
- * waits. Owner only, and without wake hook only (both checked). */
+/* Sleeps until a message waits or `timeout` has passed (USEC_NEVER: no timeout). Returns true if a
+ * message waits. Only for the owner, and only without a wake function (both checked). */
 bool mailbox_wait(Mailbox *mailbox, usec_t timeout);
-/* Makes the owner's present or next mailbox_wait return, also when nothing waits. Any thread;
- * without wake hook only. */
+/* Makes the owner's current or next mailbox_wait return, also if no message waits. Any thread; only
+ * without a wake function. */
 void mailbox_interrupt(Mailbox *mailbox);

@@ -1,8 +1,9 @@
 /*
- * Counters, one cell a thread and metric, summed when read: counting never contends. And families
- * of series, with or without labels, that are read off what exists when somebody asks: a series
- * ends with what it is about. Both are tables in metrics.c (name in Prometheus style, type, labels,
- * one-sentence help).
+ * Metrics of two kinds. Counters have one cell per thread and metric, which are summed when they
+ * are read, so counting threads never wait for each other. Families have series, with or without
+ * labels, whose values are read from the existing objects when somebody asks. A series ends when
+ * its object ends. Both kinds are tables in metrics.c (name in Prometheus style, type, labels, one
+ * sentence of help).
  */
 #pragma once
 
@@ -42,8 +43,8 @@ typedef enum Metric {
     METRIC_COUNT_
 } Metric;
 
-void metrics_add(Metric metric, uint64_t amount); /* any thread; wait-free */
-uint64_t metrics_read(Metric metric);             /* sum over all threads that ever counted */
+void metrics_add(Metric metric, uint64_t amount); /* any thread; never waits */
+uint64_t metrics_read(Metric metric);             /* the sum of all threads, also of ended ones */
 void metrics_format(Buffer *out);                 /* Prometheus text exposition format 0.0.4: all counters */
 
 typedef enum MetricFamily {
@@ -76,12 +77,12 @@ typedef enum MetricFamily {
     FAMILY_COUNT_
 } MetricFamily;
 
-/* What a family has its series of. The first labels follow from it. */
+/* What the series of a family are about. The first labels follow from it. */
 typedef enum MetricScope {
     SCOPE_GATEWAY = 1, /* one series, without labels */
     SCOPE_CONNECTION,  /* labels: connection */
-    SCOPE_SINK,        /* labels: source, sink, and perhaps one that divides its values */
-    SCOPE_BRIDGE,      /* of sources that read a broker; labels: source, and perhaps one that divides its values */
+    SCOPE_SINK,        /* labels: source, sink, and for some families one more */
+    SCOPE_BRIDGE,      /* for sources that read a broker; labels: source, and for some families one more */
 } MetricScope;
 
 #define METRIC_LABELS_MAX 3
@@ -95,7 +96,9 @@ typedef struct MetricFamilyInfo {
 } MetricFamilyInfo;
 
 const MetricFamilyInfo *metrics_family(MetricFamily family); /* static */
-/* HELP and TYPE. All series of the family must follow before the next one begins. */
+/* Writes the HELP and TYPE lines. All series of the family must follow before the next family
+ * begins. */
 void metrics_begin(Buffer *out, MetricFamily family);
-/* `labels`: a value for each label of the family, in order, any UTF-8; NULL when it has none. */
+/* Writes one series. `labels` has a value for each label of the family, in order, any UTF-8. NULL
+ * if the family has no labels. */
 void metrics_put(Buffer *out, MetricFamily family, const char *const *labels, uint64_t value);

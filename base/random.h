@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void random_bytes(void *out, size_t size);        /* getrandom(2): fit for secrets */
+void random_bytes(void *out, size_t size);        /* from getrandom(2), suitable for secrets */
 void random_secret(char *out, size_t characters); /* characters of [0-9A-Za-z] and a NUL: characters + 1 bytes */
 typedef struct Random {
     uint64_t state; /* any value is a seed */

@@ -1,4 +1,4 @@
-/* A view of bytes that somebody else owns; not NUL-terminated. */
+/* A view of bytes that another object owns. It is not NUL-terminated. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,5 +20,5 @@ static inline bool span_equal(Span a, Span b) {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
-/* ASCII case is ignored. */
+/* Compares without regard to ASCII case. */
 bool span_equal_nocase(Span a, Span b);

@@ -1,7 +1,7 @@
 /*
- * Text: UTF-8 (RFC 3629, strictly), hexadecimal digits, percent-encoding (RFC 3986), trimming and
- * copies; excerpts that are safe to show in an error, and the names that were probably meant. Any
- * thread.
+ * Functions for text: UTF-8 (strictly as in RFC 3629), hexadecimal digits, percent-encoding (RFC
+ * 3986), trimming and copies; excerpts that are safe to show in an error; and names that were
+ * probably meant. Any thread.
  */
 #pragma once
 
@@ -13,8 +13,8 @@
 #include "base/buffer.h"
 #include "base/span.h"
 
-/* Size (2..4) of the well-formed UTF-8 sequence that begins at `p` with a byte >= 0x80; 0: not
- * well-formed, or cut off by `end`. */
+/* Returns the size (2..4) of the valid UTF-8 sequence that begins at `p` with a byte >= 0x80.
+ * Returns 0 if it is not valid or is cut off by `end`. */
 static inline size_t text_utf8_size(const char *p, const char *end) {
     const unsigned char *u = (const unsigned char *)p;
     size_t left = (size_t)(end - p);
@@ -34,37 +34,39 @@ static inline size_t text_utf8_size(const char *p, const char *end) {
     return 0;
 }
 
-/* Offset of the first byte that is NUL or not well-formed UTF-8; text.size when it is all text. */
+/* Returns the offset of the first byte that is NUL or not valid UTF-8, or text.size if there is
+ * none. */
 size_t text_check(Span text);
-/* Decodes one character (RFC 3629, strictly) at `at` < `end`; its length in bytes, 0 when it is not
+/* Decodes one character at `at` < `end`. Returns its size in bytes, or 0 if it is not valid
  * UTF-8. */
 size_t text_decode(const char *at, const char *end, uint32_t *ret_character);
-/* UTF-8 throughout, without control characters (U+0000..1F, U+7F..9F). */
+/* Is it valid UTF-8 without control characters (U+0000..1F, U+7F..9F)? */
 bool text_is_plain(Span text);
-/* UTF-8 throughout, without NUL. */
+/* Is it valid UTF-8 without NUL? */
 bool text_is_utf8(Span text);
-/* How many characters; the text must be UTF-8. */
+/* Returns the number of characters. The text must be valid UTF-8. */
 size_t text_characters(Span text);
 
 #define TEXT_EXCERPT_SIZE 64
-/* The start of a text for an error message: control characters and bad bytes become '?', a longer
- * one ends in "...". Returns `out`. */
+/* Writes the beginning of a text for an error message, and returns `out`. Control characters and
+ * invalid bytes become '?'. A longer text ends in "...". */
 const char *text_excerpt(Span text, char out[static TEXT_EXCERPT_SIZE]);
 
-/* Appends those of `names` that `name` was probably meant to be, as `"a", "b"`; nothing when none
- * is near. */
+/* Appends those of `names` that were probably meant by `name`, as `"a", "b"`. Appends nothing if
+ * none is similar. */
 void text_near(Buffer *out, Span name, const char *const *names, size_t count);
 
-/* strdup that ends the process when memory is out; NULL stays NULL. */
+/* Like strdup, but ends the process if memory is exhausted. NULL gives NULL. The caller owns the
+ * copy (free()). */
 char *text_copy(const char *text);
-/* The same of a span, NUL-terminated: free(). */
+/* The same for a span; the copy is NUL-terminated. */
 char *text_copy_span(Span text);
 
 static inline bool text_is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-/* Without spaces and tabs (HTTP's optional white space, RFC 9110) at both ends. */
+/* Returns the text without spaces and tabs (HTTP's optional white space, RFC 9110) at both ends. */
 static inline Span text_trim(Span text) {
     for (; text.size && (*text.data == ' ' || *text.data == '\t'); text.data++) text.size--;
     while (text.size && (text.data[text.size - 1] == ' ' || text.data[text.size - 1] == '\t')) text.size--;
@@ -77,7 +79,7 @@ static inline bool text_ends(Span text, Span with) {
     return text.size >= with.size && (with.size == 0 || memcmp(text.data + text.size - with.size, with.data, with.size) == 0);
 }
 
-/* 0..15, or -1. */
+/* Returns the value 0..15 of a hexadecimal digit, or -1. */
 static inline int text_hex(char c) {
     if (c >= '0' && c <= '9') return c - '0';
     if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -85,10 +87,10 @@ static inline int text_hex(char c) {
     return -1;
 }
 
-/* Decodes %XX, and with `plus` a '+' as a space, from `text` to `to`, which has room for text.size
- * bytes and may be text.data itself. The size of what is decoded, or -1: a '%' without two
- * hexadecimal digits, whose place is in ret_wrong (may be NULL). */
+/* Decodes %XX from `text` to `to`. With `plus`, a '+' becomes a space. `to` needs room for
+ * text.size bytes and may be text.data itself. Returns the decoded size. Returns -1 if a '%' is not
+ * followed by two hexadecimal digits; ret_wrong (may be NULL) is the place of that '%'. */
 ptrdiff_t text_percent_decode(Span text, bool plus, char *to, const char **ret_wrong);
-/* The same of a path (RFC 3986): also -1 where a slash or NUL is encoded, so that what is decoded
- * has the segments that were sent. */
+/* The same for a path (RFC 3986). Also returns -1 if a slash or NUL is encoded, so that the decoded
+ * path has the same segments as the path that was sent. */
 ptrdiff_t text_path_decode(Span path, char *to);
