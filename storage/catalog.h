@@ -1,6 +1,6 @@
 /*
- * The catalog: documents (JSON text) by collection and key. Definitions with their versions,
- * API tokens (by hash), tasks, audit. Writes are the writer's; reads anybody's.
+ * The catalog: documents (JSON text) by collection and key. It has definitions with their versions,
+ * API tokens (by hash), tasks and the audit. Only the writer's thread writes; any thread may read.
  */
 #pragma once
 
@@ -21,19 +21,20 @@ typedef enum Collection {
     CATALOG_META,     /* key: name */
 } Collection;
 
-/* Keys have 1 to 510 bytes: -EINVAL when not; a longer one is simply not found. A damaged document
- * is -EBADMSG. */
+/* Stores a document. A key has 1 to 510 bytes, otherwise -EINVAL. catalog_get does not find longer
+ * keys. A damaged document is -EBADMSG. */
 int catalog_put(Txn *txn, Collection collection, Span key, Span document, Error *error);
 enum { CATALOG_NOT_FOUND = 1 };
 int catalog_get(Txn *txn, Collection collection, Span key, Span *ret_document,
-                Error *error);                                               /* valid until the transaction ends or writes */
-int catalog_remove(Txn *txn, Collection collection, Span key, Error *error); /* 0 also when it was not there */
-/* A walk leaves damaged documents out, with a log line and a count; in the place of a damaged
- * definition stands its newest version. */
-typedef int (*CatalogVisit)(void *context, Span key, Span document, Error *error); /* < 0 ends the walk; must not write */
+                /* the document is valid until the transaction ends or writes */
+                Error *error);
+int catalog_remove(Txn *txn, Collection collection, Span key, Error *error); /* also 0 if there is no such document */
+/* A walk leaves out damaged documents, logs them and counts them. Instead of a damaged definition
+ * it visits the newest version of that definition. */
+typedef int (*CatalogVisit)(void *context, Span key, Span document, Error *error); /* a result < 0 ends the walk; must not write */
 int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit visit, void *context, Error *error); /* in key order */
 
-/* In CATALOG_META: {"source", "sink"}, the numbers that the next ones get. */
+/* In CATALOG_META: {"source", "sink"}, the numbers of the next source and sink. */
 #define CATALOG_NUMBERS "control.numbers"
-/* The number that the next sink gets; UINT32_MAX: it is not known. */
+/* Returns the number of the next sink; UINT32_MAX if it is not known. */
 int catalog_next_sink(Txn *txn, uint32_t *ret_number, Error *error);

@@ -1,7 +1,7 @@
 /*
- * When is a sink's waiting data staged, and when imported? A pure function of what waits, the
- * settings and the time. Count and size look at everything that waits, buffered and staged; time is
- * the age of the oldest waiting record.
+ * Decides when the waiting rows of a sink are staged, and when they are imported. A pure function
+ * of the waiting rows, the settings and the time. Count and size include all waiting rows, buffered
+ * and staged. Time is the age of the oldest waiting row.
  */
 #pragma once
 
@@ -19,22 +19,23 @@ typedef struct Conditions {
     usec_t import_age;
 } Conditions;
 
-/* What waits of one sink. Ages are lengths (boot time), so a jump of the wall clock changes
+/* The waiting rows of one sink. Ages are durations (boot time), so a jump of the wall clock changes
  * nothing. */
 typedef struct Waiting {
     uint64_t log_rows, log_bytes;   /* only in the log */
-    usec_t log_age;                 /* of the oldest of them */
+    usec_t log_age;                 /* age of the oldest one */
     uint64_t file_rows, file_bytes; /* in the open file */
-    usec_t file_age;                /* of its oldest row */
+    usec_t file_age;                /* age of its oldest row */
 } Waiting;
 
 typedef struct ConditionsVerdict {
-    bool stage;        /* log -> slice now */
-    CloseReason close; /* stage what is in the log, then close the file and import it; CLOSE_NONE: not yet */
-    usec_t next;       /* > 0: without new rows, nothing but what is told here comes to hold for so long; USEC_NEVER: never */
+    bool stage;        /* stage now: write the rows of the log into a slice */
+    CloseReason close; /* the reason to stage the rows of the log, close the file and import it; CLOSE_NONE: do not close it yet */
+    usec_t next;       /* > 0: time until which the result stays the same if no row is added; USEC_NEVER: no limit */
 } ConditionsVerdict;
 
 void conditions_from_settings(Conditions *conditions, const Settings *source, const Settings *sink);
-/* `failing`: the sink's imports fail at present: time alone does not close its file. Several
- * conditions hold: count is named before size, size before time. Nothing waits: nothing is due. */
+/* `failing`: imports of the sink fail at present, so time alone does not close its file. If several
+ * conditions hold, the reason is the count before the size, and the size before the time. If no row
+ * waits, nothing is due. */
 ConditionsVerdict conditions_evaluate(const Conditions *conditions, const Waiting *waiting, bool failing);

@@ -1,8 +1,9 @@
 /*
- * What lies in staging/orphans/ and staging/expired/: nobody reads it, but it may be the only copy
- * of rows. The ledger notes since when each file lies there, in running time (totals.h), and how
- * many rows it holds; a file that nobody noted is noted when it is first seen. So no clock and no
- * time without a gateway makes a copy old. The writer's thread.
+ * The files in staging/orphans/ and staging/expired/. The gateway does not read them, but they may
+ * be the only copy of rows. The ledger records since when each file is there, in running time
+ * (totals.h), and how many rows it has. A file without such a record gets one when it is first
+ * seen. So a change of the clock, or a time without a running gateway, does not make a copy older.
+ * The writer's thread.
  */
 #pragma once
 
@@ -16,13 +17,13 @@
 #include "storage/environment.h"
 
 typedef struct CopiesKept {
-    usec_t orphans, expired; /* how long each is kept, of running time; 0: for ever */
+    usec_t orphans, expired; /* how long each kind is kept, in running time; 0: for ever */
 } CopiesKept;
 
 typedef enum CopyChange {
-    COPY_NEW,  /* is there, and not noted yet */
-    COPY_OVER, /* its time is over */
-    COPY_GONE, /* noted, and not there any more */
+    COPY_NEW,  /* it exists and is not recorded yet */
+    COPY_OVER, /* its retention is over */
+    COPY_GONE, /* it is recorded and does not exist any more */
 } CopyChange;
 
 typedef struct Copy {
@@ -34,15 +35,15 @@ typedef struct Copy {
 typedef struct Copies {
     Copy *items; /* owned */
     size_t count, capacity;
-    bool more; /* not all that is new was looked at */
+    bool more; /* there are more new files than were looked at */
 } Copies;
 
-/* Notes a copy that was just made. In the transaction that made it one. */
+/* Records a copy that was just made, in the transaction that made it a copy. */
 int copies_note(Txn *txn, const char *path, usec_t running, uint64_t rows, Error *error);
-/* What has to change. Reads the directories of new orphans, 200 of them at most. */
+/* Returns what has to change. Reads the directories of at most 200 new orphans. */
 int copies_review(Files *files, Txn *txn, usec_t running, const CopiesKept *kept, Copies *ret_copies, Error *error);
 int copies_record(Txn *txn, const Copies *copies, usec_t running, Error *error);
-/* After that transaction: unlinks those whose time is over. Each is logged, their rows are counted
- * (sluice_copies_removed_rows_total). */
+/* Removes the files whose retention is over. Call it after the transaction of copies_record. Each
+ * file is logged, and its rows are counted (sluice_copies_removed_rows_total). */
 void copies_remove(Files *files, const Copies *copies);
 void copies_deinit(Copies *copies);

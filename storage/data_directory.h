@@ -1,6 +1,6 @@
 /*
- * The data directory: lock, format number, instance id, subfolders. Made on first start (0700);
- * every new folder and its parent are synced before it is used.
+ * The data directory: lock, format number, instance id, subdirectories. It is created at the first
+ * start (0700). Every new directory and its parent are synced before they are used.
  */
 #pragma once
 
@@ -11,27 +11,27 @@
 #include "base/uuid.h"
 #include "storage/environment.h"
 
-#define DATA_FORMAT 3 /* this program writes this one, and reads it and those before: docs/formats.md says what differs */
+#define DATA_FORMAT 3 /* the format that this program writes; it reads this one and all earlier ones, see docs/formats.md */
 
 typedef struct DataDirectory {
     char *path;              /* absolute */
-    Files *files;            /* rooted at path; owned */
+    Files *files;            /* with the root `path`; owned */
     int lock_fd;             /* of the file `lock` */
-    int environment_lock_fd; /* of the environment's own file: `lock` may be removed by hand */
+    int environment_lock_fd; /* of the file of the environment, because `lock` may be removed by hand */
     Uuid instance;
-    bool is_new; /* a new instance: nothing was ever stored here */
+    bool is_new; /* a new instance, in which nothing was stored yet */
 } DataDirectory;
 
-/* Makes missing parents. Opens sluice.mdb for a moment to compare its instance id with the
- * directory's (a new one is given it), so no environment of this directory may be open yet. -EBUSY:
- * another process holds it (its pid is named where the file `lock` knows it). -EPROTO: a newer
- * format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing or of another instance,
- * or sluice.mdb is there without the format file: says what to do. -EBADMSG: the format file is
- * damaged. */
+/* Opens the directory; missing parents are created. It opens sluice.mdb for a moment to compare its
+ * instance id with that of the directory (a new environment gets the id), so no environment of this
+ * directory may be open yet. -EBUSY: another process uses it (the text has its pid if the file
+ * `lock` has it). -EPROTO: a newer format, which is named. -EILSEQ: staging/ is not empty but
+ * sluice.mdb is missing or belongs to another instance, or sluice.mdb exists without the format
+ * file; the text says what to do. -EBADMSG: the format file is damaged. */
 int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error);
-/* For a command that looks at the directory of a gateway that does not run: locks it and opens its
- * environment; writes nothing but the file `lock`. `instance` is nil where there is no format file.
- * -ENOENT: it is no data directory. -EBUSY, -EPROTO, -EBADMSG and -EILSEQ: as above. The caller
- * closes the environment (environment_close), then the directory. */
+/* For a command that reads the directory while no gateway runs: locks it and opens its environment.
+ * It writes only the file `lock`. `instance` is nil if there is no format file. -ENOENT: it is not
+ * a data directory. -EBUSY, -EPROTO, -EBADMSG and -EILSEQ: as above. The caller closes the
+ * environment (environment_close), then the directory. */
 int data_directory_inspect(const char *path, DataDirectory *ret_directory, Environment **ret_environment, Error *error);
 void data_directory_close(DataDirectory *directory);

@@ -1,7 +1,7 @@
 /*
- * The connections that were declared through the management API, in the folder `connections/` of
- * the data directory (docs/formats.md): for each a document NAME.json, which names the files of the
- * connection; these are in the same folder. One thread.
+ * The connections that were declared by the management API. They are in the directory
+ * `connections/` of the data directory (docs/formats.md). Each has a document NAME.json, which
+ * names the files of the connection in the same directory. One thread.
  */
 #pragma once
 
@@ -11,16 +11,17 @@
 #include "config/declared.h"
 
 /*
- * Stores it, its files first; then removes the files that only `former` has. `former`: what the name is up to now; NULL: nothing.
- * *ret_changed: something of it was not there, or different.
+ * Stores a connection, its files first. Then it removes the files that only `former` has. `former`:
+ * the connection of this name until now, or NULL. *ret_changed: something was missing or different.
  */
 int declared_files_store(Files *files, const Declared *declared, const Connection *former, bool *ret_changed, Error *error);
-/* Would that change something? */
+/* Would declared_files_store change something? */
 int declared_files_differ(Files *files, const Declared *declared, bool *ret_differs, Error *error);
 /* Removes the document, then its files. */
 int declared_files_remove(Files *files, const Connection *connection, Error *error);
 /*
- * Declares all that are there. One that cannot be read, or whose name the config file has, is
- * logged and left out. Files that belong to none of the documents, which a crash left, are removed.
+ * Declares all stored connections. A document is logged and left out if it cannot be read, or if
+ * the config file has a connection of that name. Files that belong to no document were left by a
+ * crash, and are removed.
  */
 int declared_files_load(Files *files, const ConnectionType *const *types, Connections *connections, Error *error);

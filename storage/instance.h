@@ -1,8 +1,9 @@
 /*
- * The instance id in the environment: which data directory it belongs to. Packs and the ledgers of
- * destinations carry it, so it is never made up for an environment that holds anything: packs would
- * be taken for those of another directory, and files whose import was not recorded would be
- * ledgerConflict. One thread, before the environment is opened for work.
+ * The instance id in the environment: it says to which data directory the environment belongs.
+ * Packs and the ledgers of destinations have it, too. So a new id is never made for an environment
+ * that contains anything: packs would be treated as those of another directory, and files whose
+ * import was not recorded would be ledgerConflict. One thread, before the environment is opened for
+ * work.
  */
 #pragma once
 
@@ -11,16 +12,16 @@
 #include "base/uuid.h"
 #include "storage/environment.h"
 
-/* Nil: none is written in it, nor anything else. INSTANCE_DAMAGED: it cannot be read, or is missing
- * where other records are; `error` says why. */
+/* Reads the id. It is nil if the environment has neither an id nor anything else. INSTANCE_DAMAGED:
+ * the id cannot be read, or is missing although other records exist; `error` says why. */
 enum { INSTANCE_DAMAGED = 1 };
 int instance_read(Environment *environment, Uuid *ret_instance, Error *error);
 int instance_write(Environment *environment, const Uuid *instance, Error *error);
 
-/* What the staging files say that the environment's ledger knows: the first one that is there and
- * can be read decides. */
+/* What the staging files that the ledger knows say about the instance. The first one that exists
+ * and can be read decides. */
 typedef enum InstanceEvidence {
-    INSTANCE_UNPROVEN, /* none is there */
+    INSTANCE_UNPROVEN, /* there is no such file */
     INSTANCE_PROVEN,   /* it was written for this instance */
     INSTANCE_FOREIGN,  /* for another one */
 } InstanceEvidence;

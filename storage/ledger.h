@@ -1,14 +1,14 @@
 /*
- * The ledger of files and slices. A slice is one sink's rows in one pack (first row, count, place);
- * a file is a run of slices that is imported as one, with its own copy of where its rows go. Per
- * sink, every row number below staged_row is in exactly one range with a state: staged (in a slice
- * of a file that is not done), imported, expired, quarantined, deleted, discarded, overtaken or
- * returned. The functions here keep that true or fail without changing anything; ledger_verify
- * checks it whole. Only the writer changes anything.
+ * The ledger of files and slices. A slice is the rows of one sink in one pack (first row, count,
+ * place). A file is a series of slices that are imported together, with its own copy of the target.
+ * In each sink, every row number below staged_row is in exactly one range with a state: staged (in
+ * a slice of a file that is not done), imported, expired, quarantined, deleted, discarded,
+ * overtaken or returned. The functions here keep this rule or fail without a change; ledger_verify
+ * checks it completely. Only the writer changes the ledger.
  *
- * The slices of a bridge's sink have runs (offset_run.h), which have all of their rows. The broker
- * still has what was not imported, so such rows are never lost: what cannot be read is returned and
- * not quarantined, and a file never expires.
+ * The slices of a bridge's sink have runs (offset_run.h), which contain all of their rows. The
+ * broker still has what was not imported, so such rows are never lost: rows that cannot be read are
+ * returned and not quarantined, and a file never expires.
  */
 #pragma once
 
@@ -24,9 +24,9 @@
 
 typedef enum FileState {
     FILE_OPEN,     /* slices are added */
-    FILE_CLOSED,   /* waits for its import; attempts > 0: it failed, next_try says when again */
+    FILE_CLOSED,   /* waits for its import; attempts > 0: an import failed, and next_try is the time of the next one */
     FILE_IMPORTED, /* rows are at the destination */
-    FILE_EXPIRED,  /* failed for too long: its slices are copied to staging/expired/ */
+    FILE_EXPIRED,  /* its imports failed for too long: its slices are copied to staging/expired/ */
     FILE_DELETED,  /* by an admin, or discarded with its sink */
 } FileState;
 
@@ -42,12 +42,12 @@ typedef struct FileRecord {
     uint64_t damaged_rows;           /* of those: quarantined, not readable */
     uint64_t rejected_rows;          /* of those: refused by the destination */
     uint64_t left_out;               /* of those: overtaken or returned */
-    uint64_t checksum;               /* folded over its slices' checksums */
+    uint64_t checksum;               /* computed from the checksums of its slices */
     usec_t first_time, last_time;    /* receive time of the first and last row */
     usec_t opened, closed, done;     /* wall time; 0: not yet */
     uint32_t attempts;
     usec_t next_try;     /* wall time */
-    usec_t first_failed; /* running time (totals.h) of its first try that failed; 0: none did */
+    usec_t first_failed; /* running time (totals.h) of its first failed try; 0: none failed */
     char *last_error;    /* owned; NULL: none */
     char *target;        /* owned: JSON of sink_target_store; never NULL */
     char *label;         /* owned: "SOURCE/SINK" when it was opened; never NULL */
@@ -62,7 +62,9 @@ typedef struct SliceRecord {
     uint64_t checksum;               /* of the row text */
     usec_t first_time, last_time;
     Uuid file;
-    uint32_t run_count; /* of a bridge's sink: its runs stand apart (ledger_read_runs); in what is read from a pack 0 */
+    /* for a sink of a bridge: number of its runs, which ledger_read_runs reads; 0 in a record that
+     * was read from a pack */
+    uint32_t run_count;
 } SliceRecord;
 
 typedef struct PackRecord {
@@ -70,11 +72,11 @@ typedef struct PackRecord {
     uint64_t bytes;   /* of the pack file */
     uint32_t slices;  /* in it */
     uint32_t done;    /* of those: imported, expired, deleted */
-    usec_t last_done; /* running time (totals.h) when the last of them was done; 0: not yet, or before that was counted */
+    usec_t last_done; /* running time (totals.h) when the last of them was done; 0: not yet, or a program did not record it */
 } PackRecord;
 
-/* Those that are not damaged and not left out: of a file that waits, what an import has to
- * bring. */
+/* Rows that are neither damaged nor left out. For a waiting file: the rows that an import has to
+ * store. */
 static inline uint64_t file_readable_rows(const FileRecord *file) {
     return file->rows - file->damaged_rows - file->left_out;
 }
@@ -83,12 +85,12 @@ int file_record_copy(const FileRecord *from, FileRecord *ret_file);
 
 typedef enum RangeState {
     RANGE_STAGED,      /* in a slice of a file that is open or closed */
-    RANGE_IMPORTED,    /* with what the destination refused of them */
-    RANGE_EXPIRED,     /* of a file that failed for too long */
+    RANGE_IMPORTED,    /* including rows that the destination refused */
+    RANGE_EXPIRED,     /* rows of a file that failed for too long */
     RANGE_QUARANTINED, /* damaged: cannot be read */
     RANGE_DELETED,     /* with their file */
     RANGE_DISCARDED,   /* dropped before they were in a file */
-    RANGE_OVERTAKEN,   /* of a bridge: somebody else imported their records */
+    RANGE_OVERTAKEN,   /* of a bridge: another import has stored their records */
     RANGE_RETURNED,    /* of a bridge: their records are read again from the broker */
 } RangeState;
 
@@ -99,129 +101,137 @@ typedef struct RangeRecord {
 } RangeRecord;
 
 /*
- * What is stored decides: where a function takes a FileRecord, it looks the file up by its id and
- * brings the numbers and times of the caller's record up to date (not its texts). A call that does
- * not fit what is stored is -EBADMSG and changes nothing. -ENOSPC: the map is full; abort.
+ * The stored records decide. A function that takes a FileRecord looks the file up by its id and
+ * updates the numbers and times of the caller's record, but not its texts. A call that does not fit
+ * the stored records is -EBADMSG and changes nothing. -ENOSPC: the map is full; abort the
+ * transaction.
  */
 
-/* A new open file (state FILE_OPEN, no rows): must begin where the sink's ranges end (at 1 for a
- * new sink), and no other file of it may be open. */
+/* Adds a new open file (state FILE_OPEN, no rows). It must begin where the ranges of the sink end
+ * (at 1 for a new sink), and the sink must have no other open file. */
 int ledger_open_file(Txn *txn, const FileRecord *file, Error *error);
-/* Adds a slice to its open file and counts it to its pack, which must be there. The slice must go
- * on where the file ends and have the same mapping version. `runs`: slice->run_count of them, which
- * have its rows; NULL when there are none. */
+/* Adds a slice to its open file and counts it in its pack, which must exist. The slice must begin
+ * where the file ends and have the same mapping version. `runs`: slice->run_count runs with its
+ * rows, or NULL if there are none. */
 int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, const OffsetRun *runs, Error *error);
-/* Before its slices. Its counts start at 0 whatever `pack` says: each slice counts itself. */
+/* Adds a pack, before its slices. Its counts start at 0, whatever `pack` has: each slice is counted
+ * when it is added. */
 int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error);
-/* Rows [first, first+rows) of the sink will never be read (damaged in the log): they become a
- * quarantined range where the sink's ranges end. They count to the open file, if there is one, as
- * damaged. */
+/* Records that the rows [first_row, first_row + rows) of the sink can never be read (damaged in the
+ * log). They become a quarantined range where the sink's ranges end. In the open file, if there is
+ * one, they count as damaged. */
 int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
-/* The same for a bridge's sink: they are returned, and count to the open file as left out. */
+/* The same for a sink of a bridge: the rows are returned, and count as left out in the open
+ * file. */
 int ledger_return_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
-/* As above, for rows in the log that are dropped with their sink; no file of it may be open. */
+/* The same for rows in the log that are dropped with their sink; it must have no open file. */
 int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
-/* Rows of an open or closed file turned out to be unreadable (a damaged slice): quarantined,
- * counted as damaged. They must be staged. */
+/* Records that staged rows of an open or closed file cannot be read (a damaged slice): they are
+ * quarantined and counted as damaged. */
 int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error);
-/* Rows of an open or closed file of a bridge's sink are not imported: `ranges` say which (their
- * sink is not looked at), in order, and whether they are overtaken or returned. They must be
- * staged. Parts of a slice only when the file ends in the same transaction: a slice that waits is
- * read whole or not at all. */
+/* Records that staged rows of an open or closed file of a bridge's sink are not imported. `ranges`
+ * are in order, and say whether the rows are overtaken or returned; their `sink` is ignored. Only
+ * if the file ends in the same transaction may it be a part of a slice, because a waiting slice is
+ * read as a whole or not at all. */
 int ledger_leave_out(Txn *txn, FileRecord *file, const RangeRecord *ranges, size_t count, Error *error);
-/* A slice of an open or closed file turned out to be unreadable: its rows are quarantined, or
- * returned when it has runs. `ret_state` says which. */
+/* Records that a slice of an open or closed file cannot be read: its rows are quarantined, or
+ * returned if it has runs. *ret_state says which. */
 int ledger_lose_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, RangeState *ret_state, Error *error);
-/* The other way round, when so much turns out to be at the destination: `rows` of the quarantined
- * and returned ones of a closed file, at most its damaged_rows and left_out, are staged again,
- * first those that are in slices. Only for a file that ends as imported in the same transaction:
- * they are not readable. */
+/* The reverse, if more rows turn out to be at the destination. `rows` quarantined and returned rows
+ * of a closed file, at most its damaged_rows and left_out, are staged again, first those that are
+ * in slices. Only for a file that ends as imported in the same transaction, because these rows
+ * cannot be read. */
 int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error);
-/* The file must have rows. */
+/* Closes an open file, which must have rows. `now`: wall time. */
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error);
-/* A closed file failed: attempts, next_try, first_failed and last_error as given in `file`. */
+/* Records that the import of a closed file failed. attempts, next_try, first_failed and last_error
+ * are taken from `file`. */
 int ledger_update_file(Txn *txn, const FileRecord *file, Error *error);
-/* Closed -> imported, expired or deleted (also open -> deleted): its slices are done, its rows one
- * range with the ones beside it; rejected_rows is taken from `file`. A file without slices is
- * forgotten at once. One whose slices have runs does not expire: -EBADMSG. Of a bridge's sink, what
- * was left out comes first (ledger_leave_out), and its runs are to be decided about before it is
- * deleted (ledger_file_runs). `now`: wall time; `running`: running time, from which the packs'
- * retention counts. */
+/* Ends a file: closed -> imported, expired or deleted (also open -> deleted). Its slices are done,
+ * and its rows become one range with equal neighbours. rejected_rows is taken from `file`. A file
+ * without slices is forgotten at once. A file whose slices have runs cannot expire: -EBADMSG. For a
+ * sink of a bridge, call ledger_leave_out first, and decide about its runs before it is deleted
+ * (ledger_file_runs). `now`: wall time; `running`: running time, from which the retention of packs
+ * counts. */
 int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, usec_t running, Error *error);
 
-/* A closed file becomes several closed ones, which hold its rows in order. `slices` hold what can
- * be read of them, in row order, and lie in packs that were added before; neighbours of equal
- * `file` make one part, whose rows go on to the next part. An id of the parts may be the old
- * file's. The old slices are forgotten, but for quarantined and returned ones, which go on in their
- * part; a pack in which none is left goes with the next ledger_forget_packs. `runs`: those of all
- * slices, one slice after the other, as many of each as its run_count says: they must be those of
- * the old slices that can be read, in the same order, so that cuts are at ends of runs
- * (offset_runs_cut). NULL when there are none. `running`: the running time. */
+/* Divides a closed file into several closed files, which have its rows in order. `slices` have all
+ * rows that can be read, in row order, and are in packs that were added before. Neighbours with the
+ * same `file` become one part, whose rows reach to the next part. One part may have the id of the
+ * old file. The old slices are forgotten, except quarantined and returned ones, which belong to the
+ * part around them. A pack without slices is removed by the next ledger_forget_packs. `runs`: the
+ * runs of all slices, one slice after the other, each with its run_count. They must be the runs of
+ * the old slices that can be read, in the same order, so that parts end where runs end
+ * (offset_runs_cut). NULL if there are none. `running`: the running time. */
 int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, const OffsetRun *runs, usec_t running,
                        Error *error);
 
-/* The runs of the slice that begins at the row, which are added to `runs`: 0 or
- * LEDGER_NOT_FOUND. */
+/* Adds the runs of the slice that begins at the row to `runs`. Returns 0 or LEDGER_NOT_FOUND. */
 int ledger_read_runs(Txn *txn, uint32_t sink, uint64_t first_row, OffsetRuns *runs, Error *error);
-/* Those of all slices of the file that can be read, in order: what an import decides about, and
- * what a position-only import has to before the file is deleted. */
+/* The same for all slices of the file that can be read, in order. An import decides about these
+ * runs. Before the file is deleted, an import of positions alone has to decide about them. */
 int ledger_file_runs(Txn *txn, const FileRecord *file, OffsetRuns *runs, Error *error);
 
-/* Forgets the ranges of a sink that is erased: nothing of it may wait. Files and slices go with
- * their packs. */
+/* Forgets the ranges of a sink that is deleted for good. It must have no waiting rows. Files and
+ * slices are removed with their packs. */
 int ledger_forget_ranges(Txn *txn, uint32_t sink, Error *error);
 
-/* Walks: < 0 from the visit ends the walk and is returned. A visit must not write. */
+/* Walks. A result < 0 of the visit ends the walk and is returned. A visit must not write. */
 typedef int (*FileVisit)(void *context, const FileRecord *file, Error *error);
 typedef int (*SliceVisit)(void *context, const SliceRecord *slice, Error *error);
 typedef int (*PackVisit)(void *context, const PackRecord *pack, Error *error);
 typedef int (*RangeVisit)(void *context, const RangeRecord *range, Error *error);
-int ledger_visit_files(Txn *txn, uint32_t sink /* 0: all */, FileVisit visit, void *context, Error *error); /* by sink and first row */
-/* Slices that hold any of the rows, by first row. */
+/* ordered by sink and first row */
+int ledger_visit_files(Txn *txn, uint32_t sink /* 0: all */, FileVisit visit, void *context, Error *error);
+/* Visits slices with any of these rows, by first row. */
 int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, SliceVisit visit, void *context, Error *error);
 int ledger_visit_packs(Txn *txn, PackVisit visit, void *context, Error *error);
-int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context, Error *error); /* by first row */
-/* Only what waits: files that are open or closed, by sink and first row, and packs with slices that
- * are not done. */
-/* `damaged`: of the sink a file waits that cannot be read or that the visit does not take
- * (-EBADMSG); 0 leaves it out. */
+int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context, Error *error); /* ordered by first row */
+/* Visit only waiting things: open and closed files, by sink and first row, and packs with slices
+ * that are not done. */
+/* Called for a waiting file of the sink that cannot be read, or that the visit does not accept
+ * (-EBADMSG). If it returns 0, the file is left out. */
 typedef int (*FileDamaged)(void *context, uint32_t sink, Error *error);
 int ledger_visit_waiting_files(Txn *txn, FileVisit visit, FileDamaged damaged, void *context, Error *error);
 int ledger_visit_waiting_packs(Txn *txn, PackVisit visit, void *context, Error *error);
-/* Files of the sink in any state, the last one first. */
+/* Visits at most `most` files of the sink in any state, the last one first. */
 int ledger_visit_last_files(Txn *txn, uint32_t sink, size_t most, FileVisit visit, void *context, Error *error);
-int ledger_pack_bytes(Txn *txn, uint64_t *ret_bytes, Error *error); /* of all packs that are known */
-/* Makes anew what finds these: for a ledger of a program that did not keep it, and after damage. */
+int ledger_pack_bytes(Txn *txn, uint64_t *ret_bytes, Error *error); /* bytes of all packs in the ledger */
+/* Builds the index for these walks again: for a ledger of a program that did not keep it, and after
+ * damage. */
 int ledger_make_index(Txn *txn, Error *error);
-/* Is it another one than would be made now? */
+/* Is the stored index different from a new one? */
 int ledger_index_differs(Txn *txn, bool *ret_differs, Error *error);
 int ledger_has_index(Txn *txn, bool *ret_has, Error *error);
 enum { LEDGER_NOT_FOUND = 1 };
 int ledger_find_file(Txn *txn, const Uuid *id, FileRecord *ret_file, Error *error);
-/* The sink's open file. */
+/* Finds the open file of the sink. */
 int ledger_find_open_file(Txn *txn, uint32_t sink, FileRecord *ret_file, Error *error);
 int ledger_find_pack(Txn *txn, const Uuid *id, PackRecord *ret_pack, Error *error);
-/* Of the ids (in any order) those stay that the ledger does not know, ascending: it has neither a
- * record of the pack nor a slice in it. A record that is damaged is known. A walk beside the ids in
- * the order of the keys: quick also for a million of them. */
+/* Keeps only those ids (in any order) that the ledger does not know, in ascending order: it has
+ * neither a record of the pack nor a slice in it. A pack with a damaged record counts as known.
+ * This is one walk over the keys, so it is fast also for a million ids. */
 int ledger_keep_unknown_packs(Txn *txn, Uuid *ids, size_t *count, Error *error);
-/* Where the sink's ranges end: number of its first row that is not staged; 1 for a new sink. */
+/* Returns the end of the sink's ranges, which is the number of its first row that is not staged; 1
+ * for a new sink. */
 int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error);
 
 typedef struct ForgottenPack {
     Uuid id;
     uint64_t bytes;
-    bool quarantined; /* it holds rows that could not be read: its file is the only copy of what is left of them */
+    bool quarantined; /* it has rows that could not be read, so its file is the only copy of what is left of them */
 } ForgottenPack;
 
-/* Forgets packs whose slices are all done, the last one at `done_before` (running time) or earlier,
- * with their slices, and the files of which no slice is left (ranges stay). The caller removes the
- * packs after the commit. `ret_packs`: at most `most`, free(); NULL when there are none. */
+/* Forgets packs whose slices are all done, the last one at `done_before` (running time) or earlier.
+ * Their slices are forgotten as well, and files without any slice left (their ranges stay). The
+ * caller removes the packs after the commit. `ret_packs`: at most `most` packs, free(); NULL if
+ * there are none. */
 int ledger_any_to_forget(Txn *txn, usec_t done_before, bool *ret_any, Error *error);
 int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error);
 
-/* Do ranges and files of `sink` cover [1, staged_row) without hole or overlap, do the slices cover
- * the files that wait, and are their packs known? -EBADMSG names the first that does not hold. */
+/* Checks that ranges and files of `sink` cover [1, staged_row) without a hole or an overlap, that
+ * the slices cover the waiting files, and that their packs are known. -EBADMSG names the first rule
+ * that does not hold. */
 int ledger_verify(Txn *txn, uint32_t sink, uint64_t staged_row, Error *error);
-/* Are the counts of every pack those of its slices? */
+/* Checks that the counts of every pack are those of its slices. */
 int ledger_verify_packs(Txn *txn, Error *error);

@@ -1,7 +1,7 @@
 /*
- * Slices that wait for their import and whose bytes are not in staging/: the pack is not there, or
- * it is shorter than the ledger says. They may be away for a moment (a file system that is not
- * mounted), so nothing is decided here: a start without them is refused, and only an admin gives
+ * Slices that wait for their import and whose bytes are not in staging/: the pack is missing, or is
+ * shorter than the ledger says. They may be missing only for a moment (a file system that is not
+ * mounted), so nothing is decided here. A start without them is refused, and only an admin can give
  * them up. The writer's thread.
  */
 #pragma once
@@ -26,10 +26,10 @@ typedef struct MissingSlices {
     uint64_t rows;
 } MissingSlices;
 
-/* Looks for every pack of which slices are not done. What the file system answers but -ENOENT (a
- * folder that may not be read) is an error. */
+/* Looks for every pack with slices that are not done. Any answer of the file system other than
+ * -ENOENT (a directory that may not be read) is an error. */
 int missing_find(Files *files, Txn *txn, MissingSlices *ret_missing, Error *error);
-/* How many items from `at` on are rows of one sink without a gap, and how many rows these are; at <
- * count. */
+/* Returns the number of items from `at` on that are rows of one sink without a gap, and the number
+ * of these rows. `at` < count. */
 size_t missing_run(const MissingSlices *missing, size_t at, uint64_t *ret_rows);
 void missing_deinit(MissingSlices *missing);

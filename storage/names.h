@@ -1,5 +1,5 @@
-/* The names of the files in a folder, sorted: collected before anything is changed, since a walk
- * over a folder that changes gives what it likes. Any thread. */
+/* The names of the files in a directory, sorted. They are collected before anything is changed,
+ * because a walk over a directory that changes is not reliable. Any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,10 +13,10 @@ typedef struct Names {
     size_t count, capacity;
 } Names;
 
-/* Folders are left out. A folder that is not there has none. */
+/* Lists the files, without subdirectories. A missing directory has none. */
 int names_list(Files *files, const char *folder, Names *ret_names, Error *error);
-void names_add(Names *names, const char *name); /* at the end, whatever the order */
+void names_add(Names *names, const char *name); /* adds at the end, without sorting */
 bool names_have(const Names *names, const char *name);
 void names_deinit(Names *names);
 
-char *name_in(const char *folder, const char *name); /* "FOLDER/NAME"; free() */
+char *name_in(const char *folder, const char *name); /* returns "FOLDER/NAME"; free() */

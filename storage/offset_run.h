@@ -1,8 +1,8 @@
 /*
- * Runs: what the records [first, next) of one partition became in one sink, whole records only. The
- * runs of a partition follow each other, so those without rows cover what became none: gaps,
- * tombstones, events that were refused. A log entry, a slice and a file of a bridge's sink have a
- * list of them, in the order of their rows, and end only where a run ends. Any thread.
+ * Runs. A run is the rows that the records [first, next) of one partition became in one sink; it
+ * has only whole records. The runs of a partition follow each other. So runs without rows cover
+ * gaps, tombstones and events that were refused. A log entry, a slice and a file of a bridge's sink
+ * have a list of runs, in the order of their rows, and end only where a run ends. Any thread.
  */
 #pragma once
 
@@ -15,9 +15,9 @@
 
 typedef struct OffsetRun {
     uint32_t sink;
-    uint32_t partition;  /* its number (partitions.h) */
+    uint32_t partition;  /* number of the partition (partitions.h) */
     int64_t first, next; /* offsets: 0 <= first < next */
-    uint64_t rows;       /* of this sink: none, or any number */
+    uint64_t rows;       /* rows in this sink; may be 0 */
 } OffsetRun;
 
 /* All-zero is empty. */
@@ -29,17 +29,20 @@ typedef struct OffsetRuns {
 void offset_runs_deinit(OffsetRuns *runs);
 void offset_runs_add(OffsetRuns *runs, const OffsetRun *run);
 
-/* Can it be? */
+/* Are the values of the run possible? */
 bool offset_run_holds(const OffsetRun *run);
-/* Are all of this sink, can they be, and have they so many rows together? */
+/* Do all runs belong to this sink, are their values possible, and do they have this number of rows
+ * together? */
 bool offset_runs_have(const OffsetRun *runs, size_t count, uint32_t sink, uint64_t rows);
 bool offset_runs_equal(const OffsetRun *a, const OffsetRun *b, size_t count);
-/* Where to cut so that the first part has at least `rows` rows: the number of its runs, as few as
- * can be, but all when there are not so many rows. `ret_rows`: the rows that it has. */
+/* Returns the number of runs after which to divide, so that the first part has at least `rows` rows
+ * with as few runs as possible. It is all runs if they have fewer rows. `ret_rows`: the rows of the
+ * first part. */
 size_t offset_runs_cut(const OffsetRun *runs, size_t count, uint64_t rows, uint64_t *ret_rows);
 
-/* As they stand in the record of a slice: u32 count, then 28 bytes each, without their sink. */
+/* Writes the runs as in the record of a slice: u32 count, then 28 bytes each, without their
+ * sink. */
 void offset_runs_put(Buffer *out, const OffsetRun *runs, size_t count);
-/* Reads those of a slice of `sink` with so many rows. `ret_runs`: they are added to it; NULL: only
- * counted. false: they cannot be. */
+/* Reads the runs of a slice of `sink` that has this number of rows. They are added to `ret_runs`;
+ * if it is NULL, they are only counted. Returns false if they are not possible. */
 bool offset_runs_get(Cursor *fields, uint32_t sink, uint64_t rows, OffsetRuns *ret_runs, uint32_t *ret_count);

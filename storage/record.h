@@ -15,12 +15,12 @@
 
 void record_begin(Buffer *out, uint8_t kind, uint8_t version); /* clears `out` first */
 void record_seal(Buffer *out);
-/* `ret_fields` stands on the fields and ends before the checksum. -EBADMSG, naming `what`: another
- * kind, a version above `newest`, or damage. */
+/* Opens a record. `ret_fields` begins at the fields and ends before the checksum. -EBADMSG, naming
+ * `what`: another kind, a version above `newest`, or damage. */
 int record_open(Span value, uint8_t kind, uint8_t newest, const char *what, Cursor *ret_fields, Error *error);
-/* Of a value that record_open has opened. */
+/* The version of a value that record_open has opened. */
 static inline uint8_t record_version(Span value) {
     return (uint8_t)value.data[1];
 }
-/* -EBADMSG when the fields were shorter or longer than what was read. */
+/* Returns -EBADMSG if the fields were shorter or longer than what was read. */
 int record_read_whole(const Cursor *fields, const char *what, Error *error);

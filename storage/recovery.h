@@ -1,7 +1,8 @@
 /*
- * What a start finds: temporary packs and copies are removed, and packs that were not recorded
- * (unrecorded.h); other packs that the ledger does not know go to staging/orphans/. Packs that the
- * ledger knows but that are not there: missing.h, which comes first. Never touches a destination.
+ * The cleaning of staging/ at a start. Temporary packs and copies are removed, and also packs that
+ * were not recorded (unrecorded.h). Other packs that the ledger does not know are moved to
+ * staging/orphans/. Packs that the ledger knows but that are missing: see missing.h, which runs
+ * before. It never uses a destination.
  */
 #pragma once
 
@@ -15,16 +16,17 @@
 
 typedef struct RecoveryReport {
     size_t temporary_removed;
-    size_t unrecorded; /* packs whose rows are all in the log: removed, too */
+    size_t unrecorded; /* packs whose rows are all in the log, which are removed as well */
     size_t orphans;
 } RecoveryReport;
 
-/* Makes staging/ and its folders when they are missing, durably. */
+/* Creates staging/ and its directories durably, if they are missing. */
 int recovery_make_folders(Files *files, Error *error);
-/* Does that as well. Before anything is staged by this start: until then no group that an
- * unrecorded pack was made from leaves the log. Orphans are renamed to "<seconds since
- * 1970>-<id>.pack": the time is `now`, for people. When they go: copies.h. */
+/* Cleans staging/, and creates its directories. Call it before this start stages anything: until
+ * then, no group from which an unrecorded pack was made leaves the log. Orphans are renamed to
+ * "<seconds since 1970>-<id>.pack", where the time is `now`. copies.h says when they are
+ * removed. */
 int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error);
-/* Moves a pack with unreadable rows to staging/orphans/, named as above. -ENOENT: it is not
- * there. */
+/* Moves a pack with unreadable rows to staging/orphans/, with a name as above. -ENOENT: there is no
+ * such pack. */
 int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error);

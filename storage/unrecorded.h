@@ -1,9 +1,9 @@
 /*
  * Packs that were written and never recorded: a crash, or a commit that failed, between the rename
- * of a pack and its transaction. Their rows are still in the log and are staged again, so such a
- * pack is worth nothing, and a start that fails again and again must not pile them up. A pack that
- * holds anything else (the database was set back to an older copy) may be the only copy of its
- * rows: an orphan.
+ * of a pack and its transaction. Their rows are still in the log and are staged again. So such a
+ * pack is not needed, and must be removed, because a start that fails again and again would make
+ * more of them. A pack that has anything else (the database was set back to an older copy) may be
+ * the only copy of its rows: it is an orphan.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 #include "base/uuid.h"
 #include "storage/environment.h"
 
-/* Are all rows of each pack in the log, byte for byte? `packs` lie in staging/. A pack that cannot
- * be read, or of another instance: no. Reads the log once, and looks at a slice only where its rows
- * lie. */
+/* Are all rows of each pack in the log, byte for byte? `packs` are in staging/. A pack that cannot
+ * be read, or belongs to another instance, is not unrecorded. Reads the log once, and looks at a
+ * slice only at the place of its rows in the log. */
 int unrecorded_find(Files *files, Txn *txn, const Uuid *instance, const Uuid *packs, size_t count, bool *ret_unrecorded, Error *error);
