@@ -3,6 +3,6 @@
 
 #include "base/span.h"
 
-/* Without parameters and white space around it: "application/json; charset=utf-8" ->
- * "application/json". Case is as sent. */
+/* Returns the type without parameters and surrounding white space: "application/json;
+ * charset=utf-8" -> "application/json". The case is not changed. */
 Span content_type_essence(Span content_type);

@@ -1,5 +1,5 @@
-/* Is a text JSON? The check of scanner.h alone, for those that look for no paths. Pure; any
- * thread. */
+/* Is a text JSON? This is the check of scanner.h alone, for callers that look for no paths. Pure;
+ * any thread. */
 #pragma once
 
 #include <stddef.h>
@@ -7,10 +7,10 @@
 #include "base/span.h"
 
 typedef struct ScanFault {
-    size_t offset;    /* of the byte that is wrong; the text's size when it ends too early */
+    size_t offset;    /* offset of the wrong byte; the size of the text if it ends too early */
     const char *what; /* a phrase, static */
 } ScanFault;
 
 enum { SCAN_NOT_JSON = 1 };
-/* 0 or SCAN_NOT_JSON with the first fault. */
+/* Returns 0, or SCAN_NOT_JSON with the first fault. */
 int scan_validate(Span text, ScanFault *ret_fault);

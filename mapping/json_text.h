@@ -1,4 +1,4 @@
-/* Changes of form on JSON text that the scanner has accepted: no checks are repeated here. All
+/* Conversions of JSON text that the scanner has accepted; nothing is checked again. All functions
  * append to `out`. Pure; any thread. */
 #pragma once
 
@@ -7,19 +7,19 @@
 #include "base/buffer.h"
 #include "base/span.h"
 
-/* Without the white space outside strings; everything else, order and duplicates too, as it
- * stands. */
+/* Removes the white space outside strings. Everything else is unchanged, also order and duplicate
+ * keys. */
 void json_compact(Buffer *out, Span text);
 
 enum { JSON_LONE_SURROGATE = 1 };
-/* What the JSON string means; `inner` is without its quotes. 0 or JSON_LONE_SURROGATE (then `out`
- * is as it was). `\u0000` gives a NUL. */
+/* Appends the text that a JSON string means. `inner` is the string without its quotes. Returns 0,
+ * or JSON_LONE_SURROGATE (then `out` is unchanged). `\u0000` gives a NUL. */
 int json_unescape(Buffer *out, Span inner);
 
-/* The same on bare memory with room for `inner.size` bytes; each quote is doubled when `doubled`,
- * as a quoted cell asks for, which takes no more room. Returns the end of what was written, NULL
- * for a lone surrogate. */
+/* The same into memory with room for `inner.size` bytes. With `doubled`, each quote is doubled, as
+ * in a quoted cell; this needs no more room. Returns the end of the written text, or NULL for a
+ * lone surrogate. */
 char *json_unescape_to(char *to, Span inner, bool doubled);
 
-/* `text` as a JSON string with quotes; well-formed UTF-8 is the caller's promise. */
+/* Appends `text` as a JSON string with quotes. The caller makes sure that it is valid UTF-8. */
 void json_quote(Buffer *out, Span text);

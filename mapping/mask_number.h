@@ -1,4 +1,4 @@
-/* Numbers of masks, in decimal arithmetic: multiples of a step, and noise. The texts are JSON
+/* Numbers of masks in decimal arithmetic: multiples of a step, and noise. The texts are JSON
  * numbers. Pure; any thread. */
 #pragma once
 
@@ -8,25 +8,25 @@
 #include "base/buffer.h"
 #include "base/span.h"
 
-/* `size` x 10^-places: what `10` or `0.25` says. */
+/* A step such as `10` or `0.25`: `size` x 10^-places. */
 typedef struct MaskStep {
     uint64_t size;
     unsigned places;
 } MaskStep;
 
-MaskStep mask_step_of(Span text); /* as config/mask_table.h checked it */
+MaskStep mask_step_of(Span text); /* `text` was checked by config/mask_table.h */
 
 typedef enum MaskMultiple {
-    MASK_MULTIPLE_NEAREST, /* of two that are equally near the one that is further from 0 */
-    MASK_MULTIPLE_BELOW,   /* the greatest that is not above the number */
+    MASK_MULTIPLE_NEAREST, /* the nearest multiple; if two are equally near, the one that is further from 0 */
+    MASK_MULTIPLE_BELOW,   /* the highest multiple that is not above the number */
 } MaskMultiple;
 
 enum { MASK_NUMBER_TOO_LARGE = 1 };
-/* Appends the multiple with the places of the step. `is_integer`: it stays in 64 bits. 0, or
- * MASK_NUMBER_TOO_LARGE: over about 35 digits. */
+/* Appends the multiple with the decimal places of the step. `is_integer`: the result must fit 64
+ * bits. Returns 0, or MASK_NUMBER_TOO_LARGE for more than about 35 digits. */
 int mask_multiple(Buffer *out, Span number, MaskStep step, MaskMultiple which, bool is_integer);
-/* The same of the range that begins there: LOW-HIGH. */
+/* Appends the range that contains the number, as LOW-HIGH. Results as above. */
 int mask_range(Buffer *out, Span number, MaskStep step);
-/* Appends number + number x share x (2 x random / 2^64 - 1), with as many places as the number has,
- * 15 at most. */
+/* Appends number + number x share x (2 x random / 2^64 - 1), with as many decimal places as the
+ * number has, at most 15. */
 int mask_noise(Buffer *out, Span number, double share, uint64_t random, bool is_integer);

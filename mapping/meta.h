@@ -17,29 +17,30 @@
 #include "base/error.h"
 #include "mapping/plan.h"
 
-/* The values of one record, and the memory of those that had to be made. All-zero is ready; each
- * call begins anew and keeps the memory. One thread. */
+/* The values of one record, and memory for those that have to be made. All-zero is valid. Each call
+ * replaces the values and reuses the memory. One thread. */
 typedef struct RecordMeta {
     EventMeta meta;
     Buffer text;
 } RecordMeta;
 
-/* A record of Kafka. `key` without data: NULL. `timestamp`: milliseconds; below 0: it has none. The
- * spans are borrowed. */
+/* Sets the values of a Kafka record. `key` without data: NULL. `timestamp`: milliseconds since
+ * 1970; below 0: the record has none. The spans are borrowed. */
 void record_meta_kafka(RecordMeta *record, Span topic, uint32_t generation, int32_t partition, int64_t offset, Span key, int64_t timestamp);
-/* A message of a JetStream stream. `timestamp`: wall time. */
+/* Sets the values of a message of a JetStream stream. `timestamp`: wall time. The spans are
+ * borrowed. */
 void record_meta_nats(RecordMeta *record, Span subject, Span stream, uint32_t generation, uint64_t sequence, usec_t timestamp);
 void record_meta_deinit(RecordMeta *record);
 
-/* All of it in the arena. */
+/* Copies all values into the arena. */
 EventMeta *event_meta_copy(Arena *arena, const EventMeta *meta);
 
 /*
- * What a person gives for a dry run: sets one field, with a text that must be one that the field
- * can have. The text is borrowed. -EINVAL: there is no such field in meta->fields (`source` says
- * which ones there are), or it is given twice, or the text is none for it.
+ * Sets one field for a dry run. The text must be a possible value of that field; it is borrowed.
+ * -EINVAL: meta->fields has no such field (the error lists those of `source`), the field is given
+ * twice, or the text is not a value for it.
  */
 int event_meta_set(EventMeta *meta, const Source *source, Span name, Span text, Error *error);
-/* After all were set: `bridge`, when it was not, from topic, partition and offset, or stream and
- * sequence, as of the first generation. */
+/* Call it after all fields were set: makes `bridge`, if it was not set, from topic, partition and
+ * offset, or stream and sequence, for the first generation. */
 void event_meta_complete(EventMeta *meta, Arena *arena);

@@ -1,17 +1,18 @@
 /*
- * Every path of every column of every sink of a source, as one trie, so that one pass over an event
- * finds them all.
+ * All paths of all columns of all sinks of a source, as one trie, so that one pass over an event
+ * finds all values.
  *
- * Path: steps `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`; `.` alone is the whole body. A
- * leading `$.`, or `$` alone, is the root and counts for nothing: `$.issue.id`. A bare step is any
- * text without `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not,
- * is an index in an array and a key in an object. A quoted step is a JSON string (its escapes
- * count) and is a key only.
+ * A path has steps: `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`. `.` alone is the whole
+ * body. `$` alone is the whole body, too, and a leading `$.` is ignored: `$.issue.id`. A bare step
+ * is any text without `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or
+ * not, is an index in an array and a key in an object. A quoted step is a JSON string (with its
+ * escapes) and is only a key.
  *
- * A place can be watched: the scanner then also notes the members of the object there that no path
+ * A place can be watched. Then the scanner also notes the members of the object there that no path
  * names.
  *
- * Built by one thread (new, add…, watch…, seal), then immutable and free for all threads.
+ * One thread builds the set (new, add…, watch…, seal). Afterwards it is immutable, and any thread
+ * may use it.
  */
 #pragma once
 
@@ -76,32 +77,33 @@ typedef struct PathSet {
 
 PathSet *pathset_new(void);
 void pathset_free(PathSet *set); /* NULL-safe */
-/* Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the text says at
- * which byte of the path and why. */
+/* Adds a path. Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the
+ * text has the byte of the path and the reason. */
 int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error);
-/* *ret_below: the path begins with the steps of `base`; then what is left of it was added, and *ret_slot is set. */
+/* Adds the rest of `path` if it begins with the steps of `base`. *ret_below says whether it does;
+ * only then *ret_slot is set. */
 int pathset_add_below(PathSet *set, Span base, Span path, bool *ret_below, uint32_t *ret_slot, Error *error);
-/* The place where the path of this slot ends is watched. Its steps are keys only, so it ends at one
+/* Watches the place where the path of this slot ends. All its steps must be keys, so it ends at one
  * place. */
 void pathset_watch(PathSet *set, uint32_t slot);
-/* Steps of the path, and one of them, unescaped; valid as long as the set. */
+/* Returns the number of steps of the path, and one step, unescaped. Valid as long as the set. */
 size_t pathset_step_count(const PathSet *set, uint32_t slot);
 Span pathset_step(const PathSet *set, uint32_t slot, size_t at);
-/* Is it found in objects only, never in an array? */
+/* Is the step only a key, and never an index? */
 bool pathset_step_is_key(const PathSet *set, uint32_t slot, size_t at);
-/* Of a sealed set, for a path that is watched. */
+/* Returns the node of a watched path, in a sealed set. */
 uint32_t pathset_node(const PathSet *set, uint32_t slot);
-/* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
+/* Builds the trie and ends the additions. -EINVAL: more than PATH_NODES_MAX places. */
 int pathset_seal(PathSet *set, Error *error);
 
-/* Of all bytes: names that differ in the middle only, such as those of many like fields, must not
- * stand on one place of the table. */
+/* The hash uses all bytes, because names that differ only in the middle, such as those of many
+ * similar fields, must not collide. */
 static inline uint64_t pathset_hash(const PathSet *set, const char *text, size_t size, uint64_t head, uint64_t tail) {
     return keyed_hash_of_ends(&set->key, text, size, head, tail);
 }
 
-/* The key of `node` that equals the unescaped key, or NULL. `end`: of readable memory, so that
- * short keys can be loaded at once. */
+/* Returns the key of `node` that equals the unescaped key, or NULL. `end`: end of readable memory,
+ * so that short keys can be loaded at once. */
 static inline const PathKey *pathset_find(const PathSet *set, const PathNode *node, const char *text, size_t size, const char *end) {
     uint64_t head = 0, tail = 0;
     if (size >= 8) {

@@ -1,13 +1,13 @@
 /*
- * The rest of an event for a sink that infers: what no column of it has taken, as one JSON object
- * with the nesting of the event, and what columns would have to be there (discoveries). Of equal
- * keys the first counts. Scratch memory of a mapper: one thread.
+ * The rest of an event for a sink that infers: all values that no column has taken, as one JSON
+ * object with the nesting of the event, and the columns that are needed for them (discoveries). Of
+ * equal keys the first one counts. Scratch memory of a mapper: one thread.
  *
- *     rest_begin_event         once an event
- *       rest_begin_row         a sink that infers
- *         rest_column          which column takes a field's value
+ *     rest_begin_event         once per event
+ *       rest_begin_row         for each sink that infers
+ *         rest_column          the column that takes the value of a field
  *         rest_misfit          a value that no column took
- *       rest_is_empty, rest_make   when all columns were looked at
+ *       rest_is_empty, rest_make   after all columns
  */
 #pragma once
 
@@ -59,21 +59,22 @@ typedef struct Rest {
 } Rest;
 
 void rest_deinit(Rest *rest);
-/* Gives back what a rare large event made larger; scanner->notes too. */
+/* Releases memory that a rare large event needed, also that of scanner->notes. */
 void rest_trim(Rest *rest, Scanner *scanner, size_t bytes);
 
 void rest_begin_event(Rest *rest);
 void rest_begin_row(Rest *rest, const PlanFields *fields);
-/* The column of `sink` that takes the field's value, which is neither null nor an object that has a
- * place; REST_NONE: none does. The first time in a row that there is none it is a misfit. */
+/* Returns the column of `sink` that takes the value of the field, which is neither null nor an
+ * object with a place, or REST_NONE. The first time in a row that there is none, the value is a
+ * misfit. */
 uint32_t rest_column(Rest *rest, const PlanSink *sink, uint32_t field, const ScanValue *value);
 void rest_misfit(Rest *rest, uint32_t field);
 
-/* Is there nothing of a field that no column looks at? */
+/* Are all fields without a column missing in the event? */
 bool rest_loose_is_empty(const Scanner *scanner, const PlanFields *fields);
 static inline bool rest_is_empty(const Rest *rest, const Scanner *scanner, const PlanFields *fields) {
     return scanner->note_count == 0 && rest->misfit_count == 0 && (fields->loose_count == 0 || rest_loose_is_empty(scanner, fields));
 }
-/* The object, valid until the next row; empty: there is nothing. Adds discoveries of the sink with
- * that index. `end`: of the scanned text. */
+/* Returns the object, valid until the next row, or an empty span. Adds the discoveries of the sink
+ * with this index. `end`: end of the scanned text. */
 Span rest_make(Rest *rest, const Scanner *scanner, const Plan *plan, uint32_t sink, const char *end);

@@ -1,18 +1,18 @@
 /*
  * Checks every byte of a JSON text (RFC 8259: grammar, UTF-8, raw control characters, nothing
- * behind the value, no byte order mark, at most SCAN_DEPTH_MAX levels) and notes where the values
- * of a path set stand. No recursion, no early exit, no copy; nothing is allocated once a Scanner
+ * behind the value, no byte order mark, at most SCAN_DEPTH_MAX levels), and finds the values of a
+ * path set. There is no recursion, no early exit and no copy. Nothing is allocated after a Scanner
  * has seen its largest path set. The text is never read outside its span.
  *
- * Of equal keys in one object the first counts for the paths, also when it leads nowhere; keys are
- * compared by what they mean, so "\u0061" is "a".
+ * Of equal keys in one object the first one counts for the paths, also if it leads to no value.
+ * Keys are compared unescaped, so "\u0061" is "a".
  *
- * Members of objects at watched places of the set that no path names are noted (ScanNote): a list
- * that grows with the text.
+ * At watched places of the set, members of objects that no path names are noted (ScanNote). This
+ * list grows with the text.
  *
- * There are several kernels for different processors, and all give the same: one loop over the
- * bytes (scan_loop.h; portable, and with SSE2), and two stages over blocks of 64 bytes
- * (scan_stages.h; with AVX2 and with AVX-512). The best that the processor has is used.
+ * There are several kernels for different processors, with equal results: one loop over the bytes
+ * (scan_loop.h; portable, and with SSE2), and two stages over blocks of 64 bytes (scan_stages.h;
+ * with AVX2 and with AVX-512). The best one that the processor supports is used.
  */
 #pragma once
 
@@ -30,7 +30,7 @@
 typedef enum ScanKind { SCAN_NULL, SCAN_BOOLEAN, SCAN_NUMBER, SCAN_STRING, SCAN_OBJECT, SCAN_ARRAY } ScanKind;
 
 typedef struct ScanValue {
-    Span text; /* into the scanned text, as it stands there; a string with its quotes */
+    Span text; /* points into the scanned text; a string has its quotes */
     uint32_t generation;
     uint8_t kind;
     bool escaped; /* a string with escapes */
@@ -53,7 +53,7 @@ typedef struct ScanFrame {
 
 /* A member of an object at a watched place whose key no path names; each of equal keys is noted. */
 typedef struct ScanNote {
-    const char *key;   /* behind its quote */
+    const char *key;   /* points behind the opening quote */
     const char *value; /* its first byte; scan_value_end says where it ends */
     size_t key_size;   /* as it stands in the text */
     uint32_t node;     /* of the object */
@@ -75,28 +75,30 @@ typedef struct Scanner {
 } Scanner;
 
 void scanner_deinit(Scanner *scanner);
-/* Forgets what was found; for kernels that begin anew. */
+/* Forgets all results; for kernels that begin again. */
 void scanner_renew(Scanner *scanner);
 
-/* 0 or SCAN_NOT_JSON with the first fault. `set` is sealed. */
+/* Scans a text. Returns 0, or SCAN_NOT_JSON with the first fault. `set` must be sealed. */
 int scanner_run(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
-/* Valid after a run that returned 0, until the next; NULL: nothing at that path. */
+/* Returns the value of a path, or NULL if there is none. Valid after a run that returned 0, until
+ * the next run. */
 static inline const ScanValue *scanner_value(const Scanner *scanner, uint32_t slot) {
     check_debug(slot < scanner->value_capacity);
     const ScanValue *value = scanner->values + slot;
     return value->generation == scanner->generation ? value : NULL;
 }
 
-/* Of a text that was accepted, without white space around it. */
+/* The kind of a value that was accepted, without surrounding white space. */
 ScanKind scan_kind(Span value);
-/* Behind the value that begins at `value` in a text that was accepted and ends at `end`. */
+/* Returns the end of the value that begins at `value`, in a text that was accepted and ends at
+ * `end`. */
 const char *scan_value_end(const char *value, const char *end);
 
-/* `set` may be NULL: only the check. */
+/* `set` may be NULL; then the text is only checked */
 typedef struct ScanKernel {
     const char *name;
     int (*run)(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
 } ScanKernel;
-/* All that this processor has, best first; the last one is the portable one. For tests and
- * benchmarks. */
+/* All kernels that this processor supports, the best one first. The last one is the portable one.
+ * For tests and benchmarks. */
 const ScanKernel *scan_kernels(size_t *ret_count);

@@ -1,16 +1,17 @@
 /*
- * The frames between the template broker and its worker processes: encoding and strict decoding.
+ * The frames between the template broker and its worker processes: encoding, and strict decoding.
  * Nothing here does I/O.
  *
- * A frame is u32 size of what follows, u8 kind, then the fields below in order; integers are
- * little-endian, texts are u32 size and bytes. Both ends are the same build, so there is no
- * version; but the worker runs other people's programs, so the broker believes nothing.
+ * A frame is u32 size of the rest, u8 kind, and the fields below in order. Integers are
+ * little-endian, and texts are u32 size and bytes. Both ends are the same build, so there is no
+ * version. The broker does not trust the worker, because the worker runs templates of users.
  *
- * Two sockets join them. Control: LOAD to the worker, then CHILD from it for each process it forks
- * to evaluate (with the broker's end of that process's data socket as SCM_RIGHTS), DIED when one
- * ended by itself (when the broker closed the data socket the next CHILD follows), REFUSED when the
- * templates cannot be loaded. Data: EVENT to the evaluating process, RESULT back, one a template,
- * in the order of events and templates.
+ * Two sockets connect them. Control socket: LOAD goes to the worker. For each process that it forks
+ * to evaluate, it sends CHILD (with the broker's end of that process's data socket as SCM_RIGHTS).
+ * It sends DIED when such a process ended without a request; if the broker closed the data socket,
+ * the next CHILD follows. It sends REFUSED if the templates cannot be loaded. Data socket: EVENT
+ * goes to the evaluating process, and RESULT comes back, one per template, in the order of events
+ * and templates.
  */
 #pragma once
 
@@ -42,10 +43,10 @@ typedef enum TemplateFrameKind {
     TEMPLATE_FRAME_REFUSED,
 } TemplateFrameKind;
 
-/* What a worker is started with. */
+/* The data with which a worker is started. */
 typedef struct TemplateLoad {
-    /* Answer CHILD (without a descriptor) when all texts are well-formed, else REFUSED, with the
-     * reason when it is one text; then end. */
+    /* Only check: answer CHILD (without a descriptor) if all texts are valid, otherwise REFUSED,
+     * with the reason if there is one text. Then end. */
     bool check_only;
     uint32_t stack_frames;
     uint64_t memory_bytes;
@@ -53,9 +54,9 @@ typedef struct TemplateLoad {
     const Span *texts; /* template texts */
 } TemplateLoad;
 
-/* One event, or what is left of one after a process died on it. */
+/* One event, or the remaining templates of one after a process died. */
 typedef struct TemplateEventMessage {
-    uint64_t number;         /* the broker's; comes back in the results */
+    uint64_t number;         /* number given by the broker; returned in the results */
     uint32_t first_template; /* evaluate this and the following ones */
     uint64_t budget_usec;    /* processor time for the event; > 0 */
     BodyKind kind;
@@ -74,17 +75,17 @@ typedef struct TemplateResultMessage {
     Span text; /* compact JSON, or the reason */
 } TemplateResultMessage;
 
-/* An evaluating process is there, its data socket comes along. */
+/* An evaluating process was started; its data socket is attached. */
 typedef struct TemplateChildMessage {
-    uint32_t serial; /* 1, 2, … of this worker */
+    uint32_t serial; /* number of the process in this worker, from 1 */
 } TemplateChildMessage;
 
 typedef enum TemplateDeath {
     TEMPLATE_DEATH_IDLE,   /* no event was being evaluated */
-    TEMPLATE_DEATH_ERROR,  /* the template's own error: `reason` is its text */
+    TEMPLATE_DEATH_ERROR,  /* an error of the template: `reason` is its text */
     TEMPLATE_DEATH_TIME,   /* the event's processor time is used up */
-    TEMPLATE_DEATH_CRASH,  /* memory limit, stack overflow: the evaluation is to blame */
-    TEMPLATE_DEATH_KILLED, /* SIGKILL or the like from outside: the event may be tried again */
+    TEMPLATE_DEATH_CRASH,  /* memory limit or stack overflow: the evaluation is the cause */
+    TEMPLATE_DEATH_KILLED, /* SIGKILL or similar from outside: the event may be tried again */
 } TemplateDeath;
 
 typedef struct TemplateDiedMessage {
@@ -94,7 +95,7 @@ typedef struct TemplateDiedMessage {
     uint32_t template_index;
     uint64_t used_usec; /* processor time the event had by then */
     Span reason;
-    Span results; /* whole RESULT frames that were ready; some may have come over the data socket as well */
+    Span results; /* complete RESULT frames that were ready; some may have been received over the data socket as well */
 } TemplateDiedMessage;
 
 typedef struct TemplateFrame {
@@ -104,8 +105,8 @@ typedef struct TemplateFrame {
 } TemplateFrame;
 
 enum { TEMPLATE_FRAME_INCOMPLETE = 1 };
-/* The first frame of `bytes`. 0, TEMPLATE_FRAME_INCOMPLETE (`ret_frame->bytes` is then the size
- * needed so far), or -EBADMSG. */
+/* Returns the first frame of `bytes`: 0, TEMPLATE_FRAME_INCOMPLETE (then `ret_frame->bytes` is the
+ * size that is needed, as far as it is known), or -EBADMSG. */
 int template_frame_next(Span bytes, TemplateFrame *ret_frame);
 
 void template_put_load(Buffer *out, const TemplateLoad *load);
@@ -114,11 +115,12 @@ void template_put_result(Buffer *out, const TemplateResultMessage *result);
 void template_put_child(Buffer *out, const TemplateChildMessage *child);
 void template_put_died(Buffer *out, const TemplateDiedMessage *died);
 void template_put_refused(Buffer *out, Span reason);
-/* Bytes that template_put_event would add; above TEMPLATE_FRAME_BYTES_MAX +
- * TEMPLATE_FRAME_HEAD_BYTES it must not be put. */
+/* Returns the bytes that template_put_event would add. Above TEMPLATE_FRAME_BYTES_MAX +
+ * TEMPLATE_FRAME_HEAD_BYTES it must not be called. */
 size_t template_event_bytes(const TemplateEventMessage *event);
 
-/* 0 or -EBADMSG; spans point into the payload, arrays are the arena's. Every byte must be used. */
+/* Decode a payload. Return 0 or -EBADMSG. Spans point into the payload, and arrays are in the
+ * arena. The payload must have no further bytes. */
 int template_read_load(Span payload, Arena *arena, TemplateLoad *ret_load);
 int template_read_event(Span payload, Arena *arena, TemplateEventMessage *ret_event);
 int template_read_result(Span payload, TemplateResultMessage *ret_result);

@@ -22,9 +22,11 @@
 
 typedef struct TimeFormat TimeFormat;
 
-/* *ret_format: NULL for rfc3339. -EINVAL: the rest of a sentence that begins with the format. */
+/* Compiles a format. *ret_format is NULL for rfc3339. -EINVAL: the text is the rest of a sentence
+ * that begins with the format. */
 int time_format_compile(Span text, TimeFormat **ret_format, Error *error);
 void time_format_free(TimeFormat *format); /* NULL-safe */
-/* Appends the text of a timestamp, or of a date, as value_put does. False: `row` is as it was, and
- * *ret_reason is the rest of a sentence that begins with the value (static). */
+/* Appends the text of a timestamp, or of a date, like value_put. Returns false if the text does not
+ * match: then `row` is unchanged, and *ret_reason is the rest of a sentence that begins with the
+ * value (static). */
 bool time_format_put(const TimeFormat *format, bool is_date, Span text, Buffer *row, const char **ret_reason);

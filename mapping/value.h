@@ -31,27 +31,28 @@ enum {
     VALUE_IS_JSON = 2,   /* known to be JSON, which says the same and more */
     VALUE_IS_NUMBER = 4, /* known to be a JSON number, with nothing around it */
 };
-/* Is it UTF-8 without NUL? */
+/* Is the text UTF-8 without NUL? */
 bool value_is_text(Span text);
 enum { VALUE_DOES_NOT_FIT = 1 };
-/* Of a JSON number: digits alone, of a whole number of 64 bits. */
+/* Is the JSON number only digits of an integer of 64 bits? */
 bool value_is_plain_integer(Span number);
-/* Of a text: a strict RFC 3339 time that a timestamp holds without a loss: `T` between date and
- * time, at most microseconds, no leap second. */
+/* Is the text a strict RFC 3339 time that a timestamp stores without a loss? That is: `T` between
+ * date and time, at most microseconds, no leap second. */
 bool value_is_exact_time(Span text);
-/* Appends the cell of a timestamp, if it is such a time. */
+/* Appends the cell of a timestamp if the text is such a time, and returns whether it is. */
 bool value_put_exact_time(Buffer *row, Span text);
 enum { VALUE_OUT_OF_RANGE = 2 };
-/* The whole number of 64 bits that is not above a JSON number times 10^power. 0,
- * VALUE_DOES_NOT_FIT: it is no JSON number, VALUE_OUT_OF_RANGE. */
+/* Returns the highest integer of 64 bits that is not above a JSON number times 10^power. Returns 0,
+ * VALUE_DOES_NOT_FIT if it is not a JSON number, or VALUE_OUT_OF_RANGE. */
 int value_scaled(Span number, int power, int64_t *ret_value);
-/* Of a JSON number: one that a json value may hold (json_value.h). */
+/* Can a json value have this JSON number (json_value.h)? */
 bool value_is_json_number(Span number);
-/* Of a JSON number: one that a decimal holds. */
+/* Can a decimal store this JSON number? */
 bool value_is_decimal(Span number);
 /*
- * Appends the cell of `text` to the row. A JSON string for a type other than text, json and
- * jsonText comes without quotes and escapes. 0, or VALUE_DOES_NOT_FIT with the rest of a sentence
- * that begins with the value, "is not …" (static); `row` is then as it was.
+ * Appends the cell of `text` to the row. For a type other than text, json and jsonText, a JSON
+ * string is given without quotes and escapes. `known`: VALUE_IS_… bits. Returns 0, or
+ * VALUE_DOES_NOT_FIT with the rest of a sentence that begins with the value, "is not …" (static).
+ * Then `row` is unchanged.
  */
 int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason);

@@ -1,7 +1,7 @@
 /*
- * Eight bytes at a time: the portable kernels that scanner, rows and checks share. Each returns a
- * place, never reads at or past `end`, and works the same on any byte order. A SIMD twin must give
- * identical results.
+ * Functions that work on eight bytes at a time: the portable kernels that scanner, rows and checks
+ * share. Each returns a place, never reads at or past `end`, and gives the same result on any byte
+ * order. A SIMD version must give identical results.
  */
 #pragma once
 
@@ -38,7 +38,7 @@ static inline uint64_t text_load_short(const char *p, size_t size) {
            (uint64_t)(unsigned char)p[last] << (last * 8);
 }
 
-/* memcpy for what is mostly short: a call costs more than the copy. */
+/* memcpy for data that is mostly short, for which a call costs more than the copy. */
 static inline void text_copy_short(char *to, const char *from, size_t size) {
     if (size > 16) {
         memcpy(to, from, size);
