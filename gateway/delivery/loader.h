@@ -15,12 +15,13 @@
 
 int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *error);
 void loaders_post(Loaders *loaders, LoadJob *take_job); /* any thread */
-bool loaders_step(Loaders *loaders);                    /* runs one job on the calling thread; false: nothing to do */
-/* Begins the end: jobs that wait, and those that are posted from now on, come back SINK_RETRY. Of
- * the running jobs an import may go on while its destination gets on with it; what waits for a
- * connection, the check of a table, a test, a lock or a silent destination is ended. Any thread. */
+bool loaders_step(Loaders *loaders);                    /* runs one job on the calling thread; false if there is none */
+/* Begins the end. Waiting jobs, and jobs that are posted later, come back with SINK_RETRY. A
+ * running import may continue while its destination makes progress. A job that waits for a
+ * connection, checks a table or tests a connection, or waits for a lock or a silent destination, is
+ * ended. Any thread. */
 void loaders_drain(Loaders *loaders);
-/* Running imports are asked to give up, and the threads are joined: the writer must still be
- * stepped meanwhile, since an import may wait for it to store rejects. Drains first. NULL-safe. */
+/* Asks running imports to give up, and joins the threads. The writer must still be stepped in the
+ * meantime, because an import may wait for it to store rejects. Drains first. NULL-safe. */
 void loaders_stop(Loaders *loaders);
-void loaders_free(Loaders *loaders); /* stops them first; nobody posts any more. NULL-safe */
+void loaders_free(Loaders *loaders); /* stops them first; no thread may post any more. NULL-safe */

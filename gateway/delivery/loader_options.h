@@ -1,4 +1,4 @@
-/* What the loaders are made with. */
+/* Options of the loaders. */
 #pragma once
 
 #include "base/clock.h"
@@ -16,14 +16,14 @@ typedef struct LoadersOptions {
     Files *files;
     Uuid instance;
     Mailbox *writer;       /* MESSAGE_PENDING_REJECTS */
-    unsigned threads;      /* jobs that may run on one connection; 0: no threads, the caller runs loaders_step (simulation) */
-    usec_t import_timeout; /* without progress: no row gets further, and the destination is not seen at work */
-    usec_t import_longest; /* in all; 0: no limit of the loaders' own */
+    unsigned threads;      /* maximum number of jobs on one connection; 0: no threads, the caller runs loaders_step (simulation) */
+    usec_t import_timeout; /* maximum time without progress: no row is sent, and the destination is not seen to work */
+    usec_t import_longest; /* maximum time in total; 0: no limit of the loaders */
     uint32_t bad_rows_max; /* of one file */
     const SinkDriver *(*driver_of)(void *context, const ConnectionType *type); /* NULL: sink_driver_of */
     void *driver_context;
-    /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL:
-     * the job sleeps. */
+    /* Without threads: called while a job waits for the writer, so that the writer can be stepped.
+     * NULL: the job sleeps. */
     void (*dispatch)(void *context);
     void *dispatch_context;
 } LoadersOptions;

@@ -1,6 +1,6 @@
 /*
- * Runs of one sink in the order of its rows. One without rows that goes on where the last one of
- * its partition ended is joined to that, so that gaps and records that became no rows do not make
+ * Runs of one sink in the order of its rows. A run without rows that begins where the last run of
+ * its partition ended is joined to that run. So gaps, and records that became no rows, do not make
  * the list longer. Pure.
  */
 #pragma once
@@ -16,6 +16,6 @@ typedef struct RunList {
 
 void run_list_add(RunList *list, const OffsetRun *run);
 void run_list_clear(RunList *list);
-/* Takes out those of the partition. */
+/* Removes the runs of the partition. */
 void run_list_remove(RunList *list, uint32_t partition);
 void run_list_deinit(RunList *list);

@@ -1,6 +1,6 @@
 /*
- * When is which sink looked at again? A heap of timers by boot time: an event touches the sinks it
- * concerns, and nobody ever walks over all of them. One thread.
+ * Decides when which sink is looked at again: a heap of timers by boot time. An event schedules the
+ * sinks that it concerns, so nothing ever walks over all sinks. One thread.
  */
 #pragma once
 
@@ -18,12 +18,12 @@ typedef struct Scheduler {
     size_t count, capacity;
 } Scheduler;
 
-/* Sets or moves it; USEC_NEVER takes it out. */
+/* Sets or moves the timer; USEC_NEVER removes it. */
 void scheduler_set(Scheduler *scheduler, Timer *timer, usec_t due);
-/* As scheduler_set, but never later than it is set already. */
+/* Like scheduler_set, but never makes the timer later. */
 void scheduler_hasten(Scheduler *scheduler, Timer *timer, usec_t due);
-/* The earliest that is due, taken out; NULL: none is. */
+/* Removes and returns the earliest timer that is due; NULL if none is due. */
 Timer *scheduler_take(Scheduler *scheduler, usec_t now);
-/* When the earliest is due; USEC_NEVER: none is set. */
+/* Returns the time of the earliest timer; USEC_NEVER if none is set. */
 usec_t scheduler_next(const Scheduler *scheduler);
 void scheduler_deinit(Scheduler *scheduler);

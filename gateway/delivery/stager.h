@@ -1,5 +1,5 @@
-/* The stager S: turns MESSAGE_STAGE into one pack, disk only: one short read transaction over the
- * log for all items, never a destination. */
+/* The stager S: makes one pack of each MESSAGE_STAGE. It uses only the disk, with one short read
+ * transaction over the log for all items, and never a destination. */
 #pragma once
 
 #include "base/clock.h"
@@ -12,6 +12,6 @@ typedef struct Stager Stager;
 
 Stager *stager_new(Environment *environment, Files *files, const Uuid *instance);
 Mailbox *stager_mailbox(Stager *stager);
-/* Works one message off; false: nothing was there. */
+/* Handles one message; false if there is none. */
 bool stager_step(Stager *stager);
-void stager_free(Stager *stager); /* NULL-safe; sends back what waits as failed */
+void stager_free(Stager *stager); /* NULL-safe; sends waiting messages back as failed */

@@ -1,7 +1,7 @@
 /*
- * How often the defaults of a sink's columns were used for events that are stored. One for the life
- * of a sink in this process (a part of its SinkGate), by the names of the columns, so that it goes
- * on when the definition changes. Any thread.
+ * Counts how often the defaults of a sink's columns were used for stored events. It exists as long
+ * as the sink in this process (a part of its SinkGate). It counts by the names of the columns, so
+ * it continues if the definition changes. Any thread.
  */
 #pragma once
 
@@ -11,8 +11,8 @@
 typedef struct DefaultCounts DefaultCounts;
 
 DefaultCounts *default_counts_new(void);
-void default_counts_free(DefaultCounts *counts); /* NULL-safe; nobody uses it any more */
-/* `place`: of the column in its sink, where it is looked for first. */
+void default_counts_free(DefaultCounts *counts); /* NULL-safe; no other thread may use it any more */
+/* `place`: index of the column in its sink, where the search begins. */
 void default_counts_add(DefaultCounts *counts, const char *column, size_t place, uint64_t uses);
-/* 0: the default of a column of that name was never used. */
+/* Returns 0 if the default of a column of that name was never used. */
 uint64_t default_counts_of(DefaultCounts *counts, const char *column);

@@ -1,10 +1,9 @@
 /*
- * What the threads that map have discovered for a sink that infers: the columns that its events
- * would have to have. One for the life of a sink in this process, shared by all snapshots that show
- * it. Any thread adds; control takes, and makes columns of it.
- *
- * Bounded: at most DISCOVERIES_MAX fields at a time. What is beyond is dropped, and seen again with
- * the next event that has it.
+ * The new fields that mapping threads have found for a sink that infers, and the columns that are
+ * needed for them. There is one per sink in this process, shared by all snapshots with the sink.
+ * Any thread adds. The control thread takes them and makes columns. At most DISCOVERIES_MAX fields
+ * are stored at a time. Further ones are dropped, and found again with the next event that has
+ * them.
  */
 #pragma once
 
@@ -25,12 +24,14 @@ Discoveries *discoveries_ref(Discoveries *discoveries);
 void discoveries_unref(Discoveries *discoveries); /* NULL-safe */
 uint32_t discoveries_sink(const Discoveries *discoveries);
 
-/* Types of a field's own column are widened; a variant is one of each type. When there was nothing,
- * MESSAGE_DISCOVERED goes to `control`: it comes once, until what there is was taken. */
+/* Adds fields. The type of a field's own column is widened; there is one variant for each type. If
+ * there were none before, MESSAGE_DISCOVERED is sent to `control`. It is sent once until the fields
+ * are taken. */
 void discoveries_add(Discoveries *discoveries, const MapDiscovery *found, Mailbox *control);
-/* The sender of MESSAGE_DISCOVERED, with a reference for the receiver, who takes and drops it; the
- * message is a part of it. */
+/* The Discoveries that sent MESSAGE_DISCOVERED, which is a part of it. The receiver gets a
+ * reference, takes the fields and drops the reference. */
 Discoveries *discoveries_of(Message *message);
-/* All there is, in the order of discovery, a field before its variants; inferred_columns_free. From
- * here on there is nothing. Control, once for each message: NULL and 0 when there is nothing. */
+/* Takes all fields, in the order of discovery, a field before its variants; inferred_columns_free.
+ * Afterwards there are none. The control thread calls it once for each message. NULL and 0 if there
+ * are none. */
 InferredColumn *discoveries_take(Discoveries *discoveries, size_t *ret_count);

@@ -1,12 +1,12 @@
 /*
- * Every message between threads: who sends it, who gets it, who owns it when. Nothing else crosses
- * threads, but the immutable snapshot (snapshot.h), the atomics of usage.h and the counters of
- * base/metrics.h.
+ * All messages between threads: the sender, the receiver, and the owner at each time. Nothing else
+ * passes between threads, except the immutable snapshot (snapshot.h), the atomics of usage.h and
+ * the counters of base/metrics.h.
  *
- *   L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker
+ *     L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker
  *
- * One way: L, B -> W -> S, W -> D. Backward edges are the same message coming back done, and small
- * control messages.
+ * The direction is L, B -> W -> S and W -> D. In the other direction, only the same message comes
+ * back when it is done, and small control messages.
  */
 #pragma once
 
@@ -73,21 +73,24 @@ typedef enum MessageKind {
 
 /* ---- L -> W -> L ----------------------------------------------------------------------------- */
 
-/* A run of whole rows of one sink, at most about 1 MB (or one longer row): what the writer may put
- * in one group. */
+/* A series of whole rows of one sink, at most about 1 MB (or one longer row), which the writer may
+ * put into one group. */
 typedef struct AppendPiece {
     size_t offset, bytes; /* in AppendSink.rows */
-    uint64_t rows;        /* none only where there are runs */
-    size_t run_count;     /* of a bridge's sink: so many of AppendSink.runs, behind those of the piece before, have its rows */
+    uint64_t rows;        /* 0 only if there are runs */
+    /* for a sink of a bridge: number of runs in AppendSink.runs that have its rows, behind those of
+     * the piece before */
+    size_t run_count;
 } AppendPiece;
 
-/* What the records [first, next) of one partition became in one sink (storage/offset_run.h). */
+/* A run: what the records [first, next) of one partition became in one sink
+ * (storage/offset_run.h). */
 typedef struct AppendRun {
     size_t partition;    /* index in Append.partitions */
-    bool sets_end;       /* the first one after an assignment or a seek: it need not go on where the sink's last run ended */
+    bool sets_end;       /* the first run after an assignment or a seek: it need not begin where the sink's last run ended */
     int64_t first, next; /* offsets: 0 <= first < next */
     uint64_t rows;
-    int64_t end; /* out, APPEND_MISPLACED: what the sink has of the partition without this Append ends here; -1: it has nothing */
+    int64_t end; /* out, if APPEND_MISPLACED: end of the records of the partition that the sink has without this Append; -1: it has none */
 } AppendRun;
 
 /* Rows of one sink under one mapping version, in the order of acknowledgement. */
@@ -95,9 +98,9 @@ typedef struct AppendSink {
     uint32_t sink;
     uint32_t mapping_version;
     Buffer rows;         /* row text (mapping/row.h) */
-    AppendPiece *pieces; /* in the Append's arena; they cover rows whole */
+    AppendPiece *pieces; /* in the Append's arena; together they contain all rows */
     size_t piece_count;
-    AppendRun *runs; /* in the arena; in the order of the rows; the pieces have them whole. NULL: not a bridge's */
+    AppendRun *runs; /* in the arena; in the order of the rows; no run is in two pieces. NULL: it is not a sink of a bridge */
     size_t run_count;
     usec_t first_time, last_time; /* receive times, wall */
 } AppendSink;
@@ -109,42 +112,43 @@ typedef struct AppendReject {
     Uuid event;
     usec_t at;
     Span column, reason, content_type, body;
-    Span place;   /* of an event from a broker: its meta value `bridge`; else empty */
+    Span place;   /* for an event from a broker: its meta value `bridge`; otherwise empty */
     bool dropped; /* the body is left out, since values are masked */
     uint64_t event_bytes;
 } AppendReject;
 
-/* Events that its source took and that gave a sink nothing. */
+/* Events that the source took and that gave a sink no row. */
 typedef struct AppendSkip {
     uint32_t sink;
-    uint64_t events; /* it was disabled */
-    uint64_t empty;  /* the array that it explodes was empty */
+    uint64_t events; /* events while the sink was disabled */
+    uint64_t empty;  /* events whose array, which the sink explodes, was empty */
 } AppendSkip;
 
 typedef enum AppendResult {
     APPEND_DONE, /* committed and synced */
     APPEND_FULL, /* nothing stored: the disk budget or the map is full (503) */
-    /* Nothing stored: it has rejects, and rejects are at their cap (503). An Append without rejects
-     * is not refused for it. */
+    /* Nothing stored: it has rejects, and the rejects have their maximum size (503). An Append
+     * without rejects is not refused for this reason. */
     APPEND_REJECTS_FULL,
-    APPEND_FAILED, /* nothing stored, as far as known: the writer is broken (503) */
+    APPEND_FAILED, /* nothing stored, as far as it is known: the writer cannot write any more (503) */
     /* Nothing stored: a run does not begin where the sink's last run of its partition ended. Each
      * run says where that is. */
     APPEND_MISPLACED,
 } AppendResult;
 
-/* All that one turn of a loop gathered. Stored in one transaction: whole or not at all. */
+/* All rows that one turn of a loop has collected. They are stored in one transaction, completely or
+ * not at all. */
 typedef struct Append {
     Message message;
-    Mailbox *reply;     /* where it comes back to */
-    Snapshot *snapshot; /* a reference, dropped by the loop when it is back */
+    Mailbox *reply;     /* mailbox to which it comes back */
+    Snapshot *snapshot; /* a reference, which the loop drops when the Append is back */
     AppendSink *sinks;  /* in the arena */
     size_t sink_count;
     AppendReject *rejects; /* in the arena */
     size_t reject_count;
     AppendSkip *skips; /* in the arena */
     size_t skip_count;
-    Partition *partitions; /* in the arena, with their texts: those that the runs are of. Out: their numbers, of an Append that is done */
+    Partition *partitions; /* the partitions of the runs, in the arena with their texts. Out, if done: their numbers */
     size_t partition_count;
     uint64_t bytes;      /* counted against the bytes in flight (usage.h), given back by the loop */
     AppendResult result; /* out */
@@ -164,44 +168,44 @@ static inline bool append_is_empty(const Append *append) {
 /* ---- B -> W -> B ----------------------------------------------------------------------------- */
 
 /*
- * What the writer has of a partition for a sink. Its runs cover the records [from, end) without a
- * hole, as far as they were not decided about at the destination: what is before `from` was
- * imported or overtaken, and `end` is where the next run has to begin. -1: there is no such chain:
- * the next run begins at the position at the destination, and sets the end.
+ * What the writer has of a partition for a sink. Its runs have the records [from, end) without a
+ * hole, as far as the destination has not decided about them. Records before `from` were imported
+ * or overtaken. The next run has to begin at `end`. -1: there is no such chain; the next run begins
+ * at the position at the destination, and sets the end.
  */
 typedef struct PartitionProgress {
     int64_t from, end; /* -1, or 0 <= from <= end */
-    int64_t left;      /* no chain: where that of the table ended that the rows went to before; -1: there was none */
-    int64_t position;  /* as the destination said it last, in this process; -1: it did not, or it has none */
-    bool missing;      /* it said that it has none, though a run needed it, or there is a chain that begins at one */
-    bool known;        /* it was asked since somebody watches the partition: position and missing are its answer */
+    int64_t left;      /* without a chain: the end of the chain of the former table; -1: there was none */
+    int64_t position;  /* the last position that the destination reported to this process; -1: none was reported, or it has none */
+    bool missing;      /* the destination has none, although a run needed it or a chain begins at one */
+    bool known;        /* the destination was asked since the partition is watched: position and missing are its answer */
 } PartitionProgress;
 
 typedef struct SinkProgress {
     uint32_t sink;                 /* in: number */
-    PartitionProgress *partitions; /* out: one each of Progress.partitions; in the arena */
-    uint64_t waiting_bytes;        /* out: in the log and in files that are not imported */
-    bool paused;                   /* out: imports are held back by an admin */
-    usec_t failing_since;          /* out: boot time since which its destination takes nothing; 0: it does */
+    PartitionProgress *partitions; /* out: one for each of Progress.partitions; in the arena */
+    uint64_t waiting_bytes;        /* out: bytes in the log and in files that are not imported */
+    bool paused;                   /* out: an admin has paused the imports */
+    usec_t failing_since;          /* out: boot time since which its imports fail; 0: they do not fail */
     usec_t made_table;             /* out: wall time when an import found the table missing and made it, since the start; 0: none did */
     char error[ERROR_TEXT_SIZE];   /* out: of the last failed import */
 } SinkProgress;
 
 /*
- * What a bridge asks now and then, at least every 10 s while it reads: the writer has the positions
- * of the partitions read at the destinations about every 5 s until 30 s after the last question. A
- * chain that does not hold the position (from <= position <= end) is forgotten by the writer then,
- * so that the bridge goes to the position.
+ * The question of a bridge, at least every 10 s while it reads. Until 30 s after the last question,
+ * the writer has the positions of the partitions read at the destinations about every 5 s. If a
+ * chain does not contain the position (from <= position <= end), the writer forgets the chain, so
+ * that the bridge goes to the position.
  */
 typedef struct Progress {
     Request request; /* result: 0 */
     Arena arena;
-    Partition *partitions; /* in: keys, in the arena with their texts; out: their numbers, 0: the writer has nothing of it */
+    Partition *partitions; /* in: keys, in the arena with their texts. Out: their numbers; 0: the writer has nothing of the partition */
     size_t partition_count;
     SinkProgress *sinks; /* in the arena */
     size_t sink_count;
-    bool look_now;   /* in: have the positions read soon: somebody set them */
-    bool was_sought; /* in: a seek has set them: a table that was made anew is known by now */
+    bool look_now;   /* in: have the positions read soon, because somebody has set them */
+    bool was_sought; /* in: a seek has set them, so a table that was created again is not reported any more */
     Span mark;       /* out: Append.mark as it is stored under partitions[0], in the arena; size 0: none */
 } Progress;
 
@@ -209,10 +213,10 @@ typedef struct Progress {
 
 typedef enum SeekTo { SEEK_EARLIEST, SEEK_LATEST, SEEK_OFFSET, SEEK_TIME } SeekTo;
 
-/* What became of a sink. */
+/* The result for a sink. */
 typedef struct BridgeSeekSink {
     uint32_t sink;
-    int result;  /* a SinkResult; not SINK_DONE: its positions are as they were */
+    int result;  /* a SinkResult; if not SINK_DONE, its positions are unchanged */
     Error error; /* the text to it */
 } BridgeSeekSink;
 
@@ -225,7 +229,7 @@ typedef struct BridgeSeek {
     SeekTo to;
     int64_t at;            /* SEEK_OFFSET: the offset; SEEK_TIME: ms since 1970 */
     uint32_t sink;         /* number; 0: all enabled ones */
-    bool backwards;        /* it may go back: records come twice */
+    bool backwards;        /* positions may decrease, so records come twice */
     BridgeSeekSink *sinks; /* out; owned */
     size_t sink_count;
     uint64_t partitions; /* out: how many positions were set, of each sink */
@@ -248,7 +252,7 @@ typedef struct SnapshotNews {
 } SnapshotNews;
 
 typedef struct SnapshotGone {
-    Message message; /* lies inside the snapshot's own memory until it is posted; the receiver frees it with snapshot_gone_free */
+    Message message; /* part of the snapshot's memory until it is posted; the receiver frees it with snapshot_gone_free */
     uint64_t generation;
 } SnapshotGone;
 
@@ -260,16 +264,16 @@ typedef struct CatalogChange {
     Span document; /* data NULL: remove */
 } CatalogChange;
 
-/* What the writer must know of a sink before any of its rows arrive. */
+/* Data about a sink that the writer needs before its first rows arrive. */
 typedef struct SinkOrder {
     Source *source;  /* references of the message */
-    Sink *sink;      /* deleted or disabled: import what waits, then nothing; it or its source paused: import nothing */
+    Sink *sink;      /* deleted or disabled: import the waiting rows, then nothing more. If it or its source is paused: import nothing */
     SinkGate *gate;  /* a reference */
-    bool discard;    /* deleted with discard=true: drop what waits */
-    bool import_now; /* an import condition changed: import what waits, then the new ones hold */
+    bool discard;    /* deleted with discard=true: drop the waiting rows */
+    bool import_now; /* an import condition has changed: import the waiting rows, then use the new conditions */
 } SinkOrder;
 
-/* Whether imports into a connection are held back. */
+/* Are imports into a connection paused? */
 typedef struct ConnectionOrder {
     const char *name; /* in the Define's arena */
     bool paused;
@@ -285,7 +289,7 @@ typedef struct Define {
     size_t sink_count;
     ConnectionOrder *connections;
     size_t connection_count;
-    uint32_t *erased; /* numbers of sinks that nobody will ask for again */
+    uint32_t *erased; /* numbers of sinks that are deleted for good */
     size_t erased_count;
     uint64_t discarded_rows; /* out */
 } Define;
@@ -297,23 +301,23 @@ typedef struct Close {
     /* Come back when every row received before now is imported, and positions over records without
      * rows are set, or that failed. */
     bool wait_imported;
-    uint64_t rows;     /* out: imported since the message came */
-    uint64_t refused;  /* out: that the destination refused since then; they are in the rejects */
-    char refusal[256]; /* out: why it refused one of them; "" it refused none, or it is not known any more */
+    uint64_t rows;     /* out: rows that were imported since the message came */
+    uint64_t refused;  /* out: rows that the destination refused since then; they are in the rejects */
+    char refusal[256]; /* out: the reason for one of them; "" if it refused none, or the reason is not known any more */
     /* writer */
     uint64_t up_to_row, up_to_commit;
 } Close;
 
 typedef struct SinkStatistics {
     SinkTotals totals;
-    Tally local;   /* waits in the log: first_time of the oldest */
+    Tally local;   /* rows that wait in the log; first_time is that of the oldest */
     Tally staging; /* staged and not imported */
     uint32_t files_waiting, files_failed;
     bool paused;                      /* by an admin: the sink, its source, or a connection that its files go to */
-    bool failing;                     /* stopped, or its connection cannot be reached */
+    bool failing;                     /* its imports have stopped, or its connection cannot be reached */
     char last_error[ERROR_TEXT_SIZE]; /* of the last failed import; "" when the last one succeeded */
     usec_t made_table;                /* wall: an import found the table missing and made it, since the start; 0: none did */
-    char damage[256];                 /* of a stored record of it that was damaged, and what became of it; "": none was */
+    char damage[256];                 /* about a damaged record of the sink, and what was done; "": none was damaged */
 } SinkStatistics;
 
 typedef struct ConnectionStatistics {
@@ -355,13 +359,13 @@ typedef struct FileAction {
 
 /* ---- W -> S -> W ----------------------------------------------------------------------------- */
 
-/* Rows [first_row, first_row + rows) of one sink and one mapping version become one slice of a
+/* Makes the rows [first_row, first_row + rows) of one sink and one mapping version a slice of a
  * file. */
 typedef struct StageItem {
     uint32_t sink;
     uint32_t mapping_version;
     uint64_t first_row, rows;
-    uint64_t from_commit, to_commit; /* where they lie in the log, inclusive */
+    uint64_t from_commit, to_commit; /* their commit groups in the log, inclusive */
     Uuid file;
     bool has_runs;                        /* they are of a bridge */
     char *description;                    /* owned: table target JSON */
@@ -393,8 +397,8 @@ typedef struct Expire {
     uint64_t bytes; /* out: of the copy */
 } Expire;
 
-/* Writes the rows of one file anew, cut at other rows: each of `slices` becomes one or more of
- * `parts`. */
+/* Writes the rows of one file into new slices, divided at other rows: each of `slices` becomes one
+ * or more of `parts`. */
 typedef struct Divide {
     Request request; /* result: 0, or a negated errno: nothing at the pack's final name */
     uint32_t sink;
@@ -426,7 +430,7 @@ typedef struct LoadFile {
     bool *slice_damaged; /* out, not SINK_DONE: by slice, found damaged by this import; owned; NULL: none */
 } LoadFile;
 
-/* What is done with all positions of a group in a table. */
+/* An operation on all positions of a group in a table. */
 typedef enum GroupDeed { GROUP_REMOVE, GROUP_COPY } GroupDeed;
 
 /* A job for a loader. It comes back to `reply`. */
@@ -489,8 +493,8 @@ typedef struct LoadJob {
     bool proven_absent;     /* out, not SINK_DONE: see ImportJob */
 } LoadJob;
 
-/* A loader stores refused rows before it commits at the destination; it waits on its own mailbox
- * for the message to come back. */
+/* Refused rows, which a loader has stored before it commits at the destination. It waits on its own
+ * mailbox until the message comes back. */
 typedef struct PendingRejects {
     Request request;
     uint32_t sink;
@@ -515,12 +519,12 @@ static inline void drain_post(Mailbox *mailbox, usec_t until) {
     mailbox_post(mailbox, &drain->message);
 }
 
-/* A topic or stream was made anew since the run of its source began. It is said again until another
- * run begins. */
+/* A topic or stream was deleted and created again since the run of its source began. The message is
+ * repeated until another run begins. */
 typedef struct RunAnew {
     Message message;
     uint32_t source; /* number */
-    usec_t run;      /* Source.run. When it is another one by now, nothing has to be done */
+    usec_t run;      /* Source.run; if it has changed in the meantime, nothing has to be done */
 } RunAnew;
 
 typedef struct Drained {

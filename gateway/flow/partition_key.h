@@ -1,7 +1,7 @@
 /*
- * The key of a partition has two forms, since the floors storage and sinks do not know each other:
- * a Partition (storage/partitions.h) owns its texts, a PartitionKey (sinks/positions.h) borrows
- * them. Pure.
+ * Conversions between the two forms of a partition's key. There are two because storage and sinks
+ * do not include each other: a Partition (storage/partitions.h) owns its texts, and a PartitionKey
+ * (sinks/positions.h) borrows them. Pure.
  */
 #pragma once
 
@@ -19,8 +19,8 @@ static inline PartitionKey partition_key_of(const Partition *partition) {
                           .partition = partition->partition};
 }
 
-/* To look for it. Borrows the texts, although the type owns its own: it is neither changed nor
- * given to partition_deinit. */
+/* For a search. It borrows the texts, although the type usually owns them. So it must not be
+ * changed, and not be given to partition_deinit. */
 static inline Partition partition_wanted(const PartitionKey *key) {
     return (Partition){.cluster = (char *)(uintptr_t)key->cluster,
                        .group = (char *)(uintptr_t)key->group,

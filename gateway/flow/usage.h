@@ -1,7 +1,7 @@
 /*
- * What is shared and changes: how full the gateway is. Atomics only; the writer sets what the disk
- * tells, loops add and take what is in flight. Everything that a peer can make grow is counted here
- * or in the loop's own budgets.
+ * The shared counters that say how full the gateway is. They are atomics. The writer sets the
+ * values of the disk; loops add and subtract the bytes in flight. Everything that a peer can make
+ * grow is counted here or in the loop's own budgets.
  */
 #pragma once
 
@@ -18,12 +18,12 @@
 
 typedef struct Usage {
     /* loops */
-    atomic_uint_fast64_t in_flight_bytes;  /* shared by all sources: of rows that are not committed, and of requests that wait */
-    atomic_uint_fast64_t large_bytes;      /* of the one large request that is in flight beside them; 0: there is none */
-    atomic_uint_fast64_t unfinished_bytes; /* of request bodies that are still arriving, all loops */
-    atomic_uint_fast64_t waiting_bytes;    /* of those in unfinished_bytes: whole bodies that are being mapped, or wait for it */
+    atomic_uint_fast64_t in_flight_bytes;  /* shared by all sources: bytes of rows that are not committed, and of requests that wait */
+    atomic_uint_fast64_t large_bytes;      /* bytes of the one large request that is in flight in addition; 0: there is none */
+    atomic_uint_fast64_t unfinished_bytes; /* bytes of request bodies that are still arriving, in all loops */
+    atomic_uint_fast64_t waiting_bytes;    /* part of unfinished_bytes: complete bodies that are being mapped, or wait for it */
     atomic_uint connections;               /* open, all loops */
-    atomic_uint loops;                     /* that share this, each with an index */
+    atomic_uint loops;                     /* number of loops that share this; each has an index */
     /* boot time at which the connection that goes first was heard last, by rank and loop; 0: none
      * (gateway/http/places.c) */
     atomic_int_fast64_t first_heard[USAGE_RANKS][USAGE_LOOPS_MAX];
@@ -39,8 +39,8 @@ typedef struct Usage {
     usec_t stall_limit; /* of busy_since; 0: none */
 } Usage;
 
-/* What is shared of a sink while this process runs: its share of the disk, which the writer closes
- * and opens, and loops look at. Reference counted, any thread. */
+/* The shared data of a sink while this process runs: its share of the disk. The writer closes and
+ * opens it, and loops read it. Reference counted, any thread. */
 typedef struct SinkGate {
     atomic_uint references;
     atomic_bool closed;
@@ -51,20 +51,20 @@ SinkGate *sink_gate_new(void);
 SinkGate *sink_gate_ref(SinkGate *gate);
 void sink_gate_unref(SinkGate *gate); /* NULL-safe */
 
-/* The running time: what ages of things that are removed some day count from. */
+/* The running time, from which the ages of all retained things count. */
 static inline usec_t usage_running(const Usage *usage) {
     return atomic_load(&usage->running);
 }
 
-/* Has the writer, since the boot time `now` less the limit, had work and finished no commit? Then
- * its disk hangs, and new requests are refused. */
+/* Has the writer had work for longer than the limit, without finishing a commit? Then its disk
+ * hangs, and new requests are refused. `now`: boot time. */
 static inline bool usage_is_stalled(const Usage *usage, usec_t now) {
     usec_t since = atomic_load_explicit(&usage->busy_since, memory_order_relaxed);
     return usage->stall_limit > 0 && since > 0 && now - since > usage->stall_limit;
 }
 
-/* What one source uses, shared by all loops and all generations of the source. Reference counted,
- * any thread. */
+/* The usage of one source, shared by all loops and all generations of the source. Reference
+ * counted, any thread. */
 typedef struct SourceUsage {
     atomic_uint references;
     _Atomic int64_t rate_full_at;         /* token bucket of HttpSource.rate_events: boot time (usec) at which it is full again */
@@ -76,21 +76,21 @@ SourceUsage *source_usage_ref(SourceUsage *source);
 void source_usage_unref(SourceUsage *source); /* NULL-safe */
 
 /*
- * Bytes in flight are shared by source: a source may have at most four times as much in flight as
- * is still free. One busy source leaves a fifth, n of them leave one part in 4 n + 1: something is
- * always left for the small requests of the others.
+ * Sources share the bytes in flight fairly: a source may have at most four times as much in flight
+ * as is still free. One busy source leaves a fifth, and n busy sources leave one part in 4 n + 1.
+ * So there is always some room for small requests of the others.
  *
- * So that no legal request is refused for ever, one at a time may be large: one that would not fit
- * alone, or one that has grown to a good part of the limit when there is no more room. It is not
- * counted among the shared bytes.
+ * So that no valid request is refused for ever, one request at a time may be large. It is a request
+ * that would not fit alone, or one that has grown to a large part of the limit when there is no
+ * more room. It is not counted in the shared bytes.
  */
 typedef struct UsageClaim {
     uint64_t bytes;
     bool large;
 } UsageClaim;
 
-/* Makes the claim `bytes` large (all-zero: a new one). It may always become smaller; false: there
- * is no room to grow, and it is as before. What belongs together is one claim: of two, the first
- * may take the room that the second needs, for ever. */
+/* Sets the size of a claim to `bytes` (all-zero: a new claim). It may always decrease. Returns
+ * false if there is no room to increase; then it is unchanged. Things that belong together need one
+ * claim: with two claims, the first one could use the room that the second one needs, for ever. */
 bool usage_resize(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes);
 void usage_release(Usage *usage, SourceUsage *source, UsageClaim *claim); /* leaves it all-zero */

@@ -1,16 +1,16 @@
 /*
- * The framing of a chunked body (RFC 9112, section 7.1), looked at as it comes: the decoder
- * (picohttpparser in libh2o) takes `0x7` for an empty last chunk, `7zz` for 7, and a bare LF for
- * the end of a line. Two servers that read such a body differently can be made to disagree where it
- * ends (request smuggling), and what the sender meant is lost, so it is refused. What is taken
- * here, the decoder reads the same way.
+ * Checks the framing of a chunked body (RFC 9112, section 7.1) while it arrives. The decoder
+ * (picohttpparser in libh2o) accepts `0x7` as an empty last chunk, `7zz` as 7, and a bare LF as the
+ * end of a line. If two servers read such a body differently, they can disagree about its end
+ * (request smuggling). So it is refused here. What is accepted here, the decoder reads in the same
+ * way.
  *
- * A size is 1 to 16 hexadecimal digits of either case, at most CHUNK_BYTES_MAX. Extensions behind
- * it (`;name=value`, also with white space before the semicolon, as the RFC wants) and trailers
- * behind the last chunk are read over: nobody looks at what they say. Every line ends with CR LF
- * and holds no control characters but tabs.
+ * A size is 1 to 16 hexadecimal digits of either case, at most CHUNK_BYTES_MAX. Extensions after it
+ * (`;name=value`, also with white space before the semicolon, as the RFC demands) and trailers
+ * after the last chunk are ignored. Every line ends with CR LF and has no control characters except
+ * tabs.
  *
- * Pure functions over bytes; any thread; no allocation; bytes may come in any pieces.
+ * Pure functions over bytes; any thread; no allocation; bytes may come in pieces of any size.
  */
 #pragma once
 
@@ -18,7 +18,7 @@
 
 #include "base/span.h"
 
-/* No body is so long; the sum of all that came cannot overflow. */
+/* Longer than any body, so that sums cannot overflow. */
 #define CHUNK_BYTES_MAX ((uint64_t)INT64_MAX)
 
 typedef enum ChunkedResult {
@@ -37,6 +37,6 @@ typedef struct ChunkedBody {
     const char *reason;   /* CHUNKED_BAD: one sentence, constant */
 } ChunkedBody;
 
-/* Takes the next bytes; those behind the end are not looked at. After the end, or a fault, it says
- * the same again. */
+/* Checks the next bytes. Bytes behind the end are ignored. After the end, or after a fault, the
+ * result stays the same. */
 ChunkedResult http_chunked_take(ChunkedBody *body, Span bytes);

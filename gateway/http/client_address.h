@@ -1,7 +1,7 @@
 /*
- * Whose address an event carries: the peer's, or, behind trusted proxies, the right-most address of
- * X-Forwarded-For (or Forwarded, RFC 7239) that is not one of them: what stands left of it was
- * written by somebody whom nobody vouches for. Pure; any thread.
+ * The address of an event's sender: the peer's address, or, behind trusted proxies, the right-most
+ * address of X-Forwarded-For (or Forwarded, RFC 7239) that is not a trusted proxy. Addresses to the
+ * left of it come from senders that are not trusted. Pure; any thread.
  */
 #pragma once
 
@@ -27,7 +27,8 @@ size_t address_format(const struct sockaddr *address, char out[static ADDRESS_TE
 /* Is it the machine itself: 127.0.0.0/8, ::1, or not an internet address at all? */
 bool address_is_loopback(const struct sockaddr *address);
 
-/* `forwarded_for` and `forwarded` are the headers' values in the order they came, joined by commas;
- * empty when not sent. When both are there the first counts: a proxy that does not know the other
- * one passes it on as the client wrote it. The answer points to `out` or is `peer`. */
+/* Returns the address. `forwarded_for` and `forwarded` are the values of the headers in the order
+ * in which they came, joined by commas; empty if not sent. If both are there, the first one counts,
+ * because a proxy that does not know the other header passes it on as the client wrote it. The
+ * result points into `out` or is `peer`. */
 Span client_address(const TrustedProxies *proxies, Span peer, Span forwarded_for, Span forwarded, char out[static ADDRESS_TEXT_BYTES]);

@@ -1,7 +1,7 @@
 /*
- * Content-Encoding: gzip (several members too), deflate (with or without the zlib wrapper, as both
- * are in use) and zstd (several frames too). The output never grows past its cap while inflating. A
- * Decoder is one thread's; it keeps its tables between uses.
+ * Decodes Content-Encoding: gzip (also several members), deflate (with or without the zlib wrapper,
+ * as both are in use) and zstd (also several frames). The output never grows past its limit during
+ * decoding. A Decoder is used by one thread and keeps its tables between uses.
  */
 #pragma once
 
@@ -17,10 +17,11 @@ typedef enum ContentEncoding {
     ENCODING_UNSUPPORTED, /* another one, or several on top of each other: 415 */
 } ContentEncoding;
 
-/* What a 415 says in Accept-Encoding. */
+/* The Accept-Encoding of a 415. */
 #define DECODE_ACCEPTED "gzip, deflate, zstd"
 
-/* From the header's value, any case; `x-gzip` is gzip; `identity` in a list does not count. */
+/* The encoding by the header's value, in any case. `x-gzip` is gzip; `identity` in a list is
+ * ignored. */
 ContentEncoding content_encoding(Span header);
 
 typedef struct Decoder Decoder;
@@ -28,7 +29,7 @@ Decoder *decoder_new(void);
 void decoder_free(Decoder *decoder); /* NULL-safe */
 
 enum { DECODE_TOO_LARGE = 1 };
-/* Appends what `in` holds to `out`, at most `bytes_max`. 0, DECODE_TOO_LARGE (413), or -EBADMSG:
- * broken, cut off, or followed by bytes that are none of its own (400). On anything but 0 what
- * stands in `out` is of no use. */
+/* Appends the decoded `in` to `out`, at most `bytes_max`. Returns 0, DECODE_TOO_LARGE (413), or
+ * -EBADMSG: it is broken, cut off, or followed by other bytes (400). If the result is not 0, the
+ * content of `out` is not usable. */
 int decoder_decode(Decoder *decoder, ContentEncoding encoding, Span in, size_t bytes_max, Buffer *out, Error *error);

@@ -1,8 +1,8 @@
 /*
- * The raw head of an HTTP/1 request, looked at once more: the parser (picohttpparser in libh2o)
- * accepts both lengths, two lengths, two encodings, none or two Hosts and folded lines, and hides
- * them. Two servers that read such a head differently can be made to disagree where a request ends
- * (request smuggling), so it is refused. Pure functions over bytes; any thread; no allocation.
+ * Checks the raw head of an HTTP/1 request. The parser (picohttpparser in libh2o) accepts both
+ * lengths, two lengths, two encodings, none or two Hosts and folded lines, and hides them. If two
+ * servers read such a head differently, they can disagree about the end of the request (request
+ * smuggling). So it is refused here. Pure functions over bytes; any thread; no allocation.
  */
 #pragma once
 
@@ -39,8 +39,9 @@ HeadResult http_head_check(Span bytes, HttpHead *ret_head);
  * looking at what they hold; also for a head whose end has not come yet. */
 bool http_head_longer(Span bytes, unsigned most);
 
-/* Takes the first line off `lines`: name as it stands (libh2o lower-cases it in place), value
- * without white space around it. false: none left. */
+/* Removes the first line from `lines`. The name is as sent (libh2o changes it to lower case in
+ * place), and the value has no surrounding white space. Returns false if there are no more
+ * lines. */
 bool http_head_next(Span *lines, Span *ret_name, Span *ret_value);
-/* The value of the first header of that name in any case; data NULL: none. */
+/* Returns the value of the first header of that name, in any case; data NULL if there is none. */
 Span http_head_find(const HttpHead *head, Span name);

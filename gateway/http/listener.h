@@ -1,6 +1,6 @@
 /*
- * Listening sockets: bound early, so that a taken port is found before anything runs; peers are let
- * in when the first loop starts. Any thread.
+ * Listening sockets. They are bound early, so that a port in use is found before anything else
+ * runs. Peers can connect when the first loop starts. Any thread.
  */
 #pragma once
 
@@ -10,16 +10,15 @@
 
 #define HTTP_LISTENER_SOCKETS_MAX 4
 
-/* Sockets of one ADDR:PORT, all with the same port: one for each address that the name stands
- * for. */
+/* The sockets of one ADDR:PORT, all with the same port: one for each address of the name. */
 typedef struct HttpListener {
     int fds[HTTP_LISTENER_SOCKETS_MAX];
     size_t count;
 } HttpListener;
 
-/* Binds, with SO_REUSEADDR (not REUSEPORT); "127.0.0.1:0" takes a free port. Nobody is let in
- * before a loop is started: a peer that comes too early is refused and does not hang. Addresses of
- * a family that this machine does not have are passed over. -EADDRINUSE names the address. */
+/* Binds with SO_REUSEADDR (not REUSEPORT). "127.0.0.1:0" takes a free port. Nobody can connect
+ * before a loop is started: an early peer is refused and does not hang. Addresses of a family that
+ * this machine does not have are ignored. -EADDRINUSE names the address. */
 int http_bind(const char *address, HttpListener *ret_listener, Error *error);
 void http_listener_deinit(HttpListener *listener); /* also of one that is all zero */
 /* "127.0.0.1:7000" as bound, several with commas between; free(). */

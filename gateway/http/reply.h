@@ -1,6 +1,6 @@
 /*
- * Answers to HTTP requests, for both listeners. Header lines come as finished text ("Name:
- * value\r\n" each), so that an answer costs one copy and no look-ups. Loop thread only.
+ * Answers to HTTP requests, for both listeners. Header lines are given as finished text ("Name:
+ * value\r\n" each), so that an answer needs one copy and no look-ups. Loop thread only.
  */
 #pragma once
 
@@ -18,5 +18,5 @@ typedef struct HttpReply {
     bool close;      /* end the connection after it; a draining loop does so anyway */
 } HttpReply;
 
-/* Sends it. Exactly once for a request. */
+/* Sends the answer. Call it exactly once for a request. */
 void http_reply(struct st_h2o_req_t *request, const HttpReply *reply);

@@ -1,7 +1,7 @@
 /*
- * The way of an event without HTTP and without storing it: for POST …/test and `sluice map`. The
- * same decoding, framing, templates and mapping as the intake. In two steps, since templates are
- * evaluated by other processes: whoever runs it posts the batch and maps when it is back.
+ * Maps events without HTTP and without storing them, for POST …/test and `sluice map`. Decoding,
+ * framing, templates and mapping are the same as in the intake. There are two steps, because other
+ * processes evaluate templates: the caller posts the batch, and maps when it is back.
  */
 #pragma once
 
@@ -18,9 +18,9 @@ typedef struct DryRun DryRun;
 
 typedef struct DryRunRequest {
     Span body;                  /* as sent, with its Content-Encoding */
-    bool resumes;               /* `body` is a later part of what was sent */
+    bool resumes;               /* `body` is a later part of a body */
     Span content_type;          /* empty: none sent */
-    const EventHeader *headers; /* Content-Type not among them is added */
+    const EventHeader *headers; /* if there is no Content-Type among them, content_type is added */
     size_t header_count;
     const EventMeta *meta; /* of each event; NULL: none */
     const BridgeSource
@@ -28,9 +28,9 @@ typedef struct DryRunRequest {
                                  * their JSON form. NULL: the events are sent, and the Content-Type says what they are */
     Span ip;
     usec_t received; /* wall time */
-    UuidSource *ids; /* where the events get their ids */
+    UuidSource *ids; /* source of the events' ids */
     size_t events_max;
-    /* limits, as the options say; body_bytes: of a body that is decoded */
+    /* limits of the options; body_bytes: maximum of a decoded body */
     size_t body_bytes, event_bytes, row_bytes;
 } DryRunRequest;
 
@@ -40,17 +40,18 @@ typedef struct DryRunRequest {
 int dry_run_new(Plan *plan, Framing framing, const DryRunRequest *request, DryRun **ret_run, Error *error);
 void dry_run_free(DryRun *run); /* NULL-safe */
 size_t dry_run_events(const DryRun *run);
-/* In which line of the decoded body the event begins, from 0. Ask for events in order. */
+/* Returns the line of the decoded body in which the event begins, from 0. Ask for events in
+ * order. */
 size_t dry_run_line(DryRun *run, size_t event);
-/* The events for the template broker, NULL when the plan has no template. The run must live until
- * the batch is back. */
+/* Returns the events for the template broker, or NULL if the plan has no template. The run must
+ * exist until the batch is back. */
 TemplateBatch *dry_run_batch(DryRun *run, Mailbox *reply, int reply_kind);
-/* `failure` is NULL and `rows` the text of its rows, of which there may be none, or the sink could
- * not be mapped. */
+/* Called for an event and a sink. Either `failure` is NULL, and `rows` is the text of its rows,
+ * which may be empty; or the event could not be mapped for the sink. */
 typedef void (*DryRunVisit)(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span rows);
-/* A cell of such a row as people read it: null or a string, which says so when the bytes are not
- * UTF-8; new reference. */
+/* Returns a cell of such a row for people: null or a string, which says so if the bytes are not
+ * UTF-8. New reference. */
 json_t *dry_run_cell_json(const RowCell *cell);
-/* One event, the plan's sinks in order. `results`: the batch that came back; NULL when there was
- * none. */
+/* Maps one event for the sinks of the plan, in order. `results`: the batch that came back, or NULL
+ * if there was none. */
 void dry_run_map(DryRun *run, size_t event, const TemplateBatch *results, DryRunVisit visit, void *context);

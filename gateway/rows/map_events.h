@@ -1,7 +1,7 @@
 /*
- * The work of `sluice map`: events from a file or a pipe through the plans of sources, rows to
- * standard output, what could not be mapped to standard error with file and line. One thread; the
- * memory that it takes does not grow with the number of lines.
+ * The work of `sluice map`: maps events from a file or a pipe by the plans of sources. It writes
+ * rows to standard output, and events that could not be mapped to standard error, with file and
+ * line. One thread. Its memory does not grow with the number of lines.
  */
 #pragma once
 
@@ -9,7 +9,7 @@
 #include "config/options.h"
 #include "mapping/plan.h"
 
-/* A source with those of its sinks that are asked for. */
+/* A source with its selected sinks. */
 typedef struct MapTarget {
     Source *source;
     Sink **sinks;
@@ -17,7 +17,7 @@ typedef struct MapTarget {
     Plan *plan;
 } MapTarget;
 
-/* A meta value that each event shall have. */
+/* A meta value that each event gets. */
 typedef struct MapMeta {
     Span field, value;
 } MapMeta;
@@ -25,7 +25,9 @@ typedef struct MapMeta {
 typedef struct MapInput {
     int fd;
     const char *name; /* for messages */
-    bool lines;       /* each line is an event, however many; else all of it is the body of one request, read by the source's framing */
+    /* each line is an event, without a limit of their number; otherwise the input is the body of
+     * one request, read by the source's framing */
+    bool lines;
     Span content_type;
     const EventHeader *headers;
     size_t header_count;
@@ -34,11 +36,11 @@ typedef struct MapInput {
 } MapInput;
 
 typedef struct MapCounts {
-    size_t events, refused; /* refused: events that some sink could not take */
+    size_t events, refused; /* refused: events that at least one sink could not take */
 } MapCounts;
 
-/* `csv`: the row text as it is staged, of the only sink; else a JSON object a row. 0 also when
- * events were refused. -EINVAL: a template is wrong, or the input cannot be one request; else
- * reading, writing or a template worker failed. */
+/* Maps all events. `csv`: writes the row text of the only sink, as it is staged; otherwise a JSON
+ * object per row. Also returns 0 if events were refused. -EINVAL: a template is wrong, or the input
+ * cannot be one request. Other errors: reading, writing or a template worker failed. */
 int map_events(const MapTarget *targets, size_t target_count, const MapInput *input, bool csv, const Options *options,
                MapCounts *ret_counts, Error *error);

@@ -1,5 +1,4 @@
-/* How much of the machine templates may take: what the broker is started with, and its parts keep
- * to. */
+/* The limits of templates, for the broker and its parts. */
 #pragma once
 
 #include "base/clock.h"
@@ -10,13 +9,13 @@
 typedef struct TemplateLimits {
     uint32_t stack_frames; /* Jsonnet stack, 500 */
     uint64_t memory_bytes; /* of one evaluation process, 256 MB */
-    usec_t wall_usec;      /* of one event, 1 s: processor time, and a tenth of the wait for an answer */
-    uint32_t workers;      /* evaluating at once; 0: cores */
-    uint32_t zygotes;      /* ready evaluators kept, least recently used go first; 64 */
-    usec_t check_usec;     /* of the check of all new templates of a call, waiting for others included; 0: TEMPLATE_CHECK_USEC */
+    usec_t wall_usec;      /* of one event, 1 s: processor time; the wait for an answer may be ten times as long */
+    uint32_t workers;      /* that evaluate at the same time; 0: one per core */
+    uint32_t zygotes;      /* ready evaluators that are kept; the least recently used one is removed first; 64 */
+    usec_t check_usec;     /* of the check of all new templates of a call, including the wait for others; 0: TEMPLATE_CHECK_USEC */
 } TemplateLimits;
 
-/* As the options say. */
+/* The limits of the options. */
 static inline TemplateLimits template_limits_of(const Options *options) {
     return (TemplateLimits){
         .stack_frames = options->template_stack,
