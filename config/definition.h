@@ -260,6 +260,11 @@ int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, E
  * next one with …_stamp. */
 int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error);
 int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error);
+/* The definition that a manifest declares, in place of `old`: what `body` (as for
+ * …_from_request) leaves out has its default, but for what manifest_keeps.h lists. Settings are
+ * those of `old`. Versions, ids, numbers and kinds as in …_patched. */
+int source_declared(const Source *old, const json_t *body, Source **ret_source, Error *error);
+int sink_declared(const Sink *old, const json_t *body, Sink **ret_sink, Error *error);
 /* A sink that infers, and that no source has seen: gets the columns that each such sink of the
  * source has (config/inference.h). Nothing for others. For an unshared object, before it is
  * stored. */

@@ -100,6 +100,8 @@ static json_t *state_store(uint32_t number, const Settings *settings, const Defi
     set_text(stored, "description", version->description ? version->description : "");
     set(state, "number", json_integer(number));
     set(state, "settings", settings_store(settings));
+    json_t *declared = settings_store_declared(settings);
+    if (declared) set(state, "declaredSettings", declared);
     set(state, "version", stored);
     set(state, "created", json_integer(created));
     set(state, "disabled", json_boolean(disabled));
@@ -217,6 +219,7 @@ int pause_load(const json_t *stored, Pause *ret_pause, Error *error) {
 static int state_load(Fault *fault, const Node *node, State *state) {
     Node version = node_member(node, "version"), settings = node_member(node, "settings"), paused = node_member(node, "paused");
     Node deleted_running = node_member(node, "deletedRunning"); /* an earlier program did not count it */
+    Node declared = node_member(node, "declaredSettings");
     int r = member_u32(fault, node, "number", &state->number);
     if (r == 0) r = member_u32(fault, &version, "number", &state->version);
     if (r == 0) r = member_time(fault, &version, "at", &state->at);
@@ -226,7 +229,7 @@ static int state_load(Fault *fault, const Node *node, State *state) {
     if (r == 0) r = member_bool(fault, node, "disabled", &state->disabled);
     if (r == 0) r = member_time(fault, node, "deleted", &state->deleted);
     if (r == 0 && node_given(&deleted_running)) r = member_time(fault, node, "deletedRunning", &state->deleted_running);
-    if (r == 0) r = settings_load(&state->settings, settings.value, fault->error);
+    if (r == 0) r = settings_load(&state->settings, settings.value, declared.value, fault->error);
     if (r == 0 && node_given(&paused)) r = pause_read(fault, &paused, &state->paused); /* last: nothing to free before */
     return r;
 }

@@ -212,34 +212,29 @@ static int merge_form(json_t *form, const json_t *patch, Error *error) {
     return merge(form, patch, 0, error);
 }
 
-static int refuse_new_id(const char *field, const json_t *patch, const char *old, Error *error) {
-    const json_t *id = json_object_get(patch, field);
+/* `form` may leave it out. */
+static int refuse_new_id(const char *field, const json_t *form, const char *old, Error *error) {
+    const json_t *id = json_object_get(form, field);
     if (id == NULL || (json_is_string(id) && strcmp(json_string_value(id), old) == 0)) return 0;
     return error_set(error, -EINVAL, "Field \"%s\" cannot be changed", field);
 }
 
-int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error) {
-    _cleanup_(json_drop) json_t *form = source_request_form(old);
+static int source_replaced(const Source *old, const json_t *form, Source **ret_source, Error *error) {
     _cleanup_(cleanup_source_unref) Source *source = NULL;
     Fault fault = {.error = error};
     Node root = {.value = form};
-    int r = merge_form(form, patch, error);
-    if (r == 0) r = refuse_new_id("sourceId", patch, old->source_id, error);
-    if (r == 0) r = source_read(&fault, &root, old, &source);
+    int r = source_read(&fault, &root, old, &source);
     if (r != 0) return r;
     source_copy_state(source, old);
     *ret_source = steal(source);
     return 0;
 }
 
-int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error) {
-    _cleanup_(json_drop) json_t *form = sink_request_form(old);
+static int sink_replaced(const Sink *old, const json_t *form, Sink **ret_sink, Error *error) {
     _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
     Fault fault = {.error = error};
     Node root = {.value = form};
-    int r = merge_form(form, patch, error);
-    if (r == 0) r = refuse_new_id("sinkId", patch, old->sink_id, error);
-    if (r == 0) r = sink_read(&fault, &root, false, old, &sink);
+    int r = sink_read(&fault, &root, false, old, &sink);
     if (r != 0) return r;
     sink_copy_state(sink, old);
     inference_keep(&old->target, &sink->target);
@@ -247,4 +242,28 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     if (sink_target_differs(old, sink)) sink->mapping_version = 0;
     *ret_sink = steal(sink);
     return 0;
+}
+
+int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error) {
+    _cleanup_(json_drop) json_t *form = source_request_form(old);
+    int r = merge_form(form, patch, error);
+    if (r == 0) r = refuse_new_id("sourceId", patch, old->source_id, error);
+    return r == 0 ? source_replaced(old, form, ret_source, error) : r;
+}
+
+int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error) {
+    _cleanup_(json_drop) json_t *form = sink_request_form(old);
+    int r = merge_form(form, patch, error);
+    if (r == 0) r = refuse_new_id("sinkId", patch, old->sink_id, error);
+    return r == 0 ? sink_replaced(old, form, ret_sink, error) : r;
+}
+
+int source_declared(const Source *old, const json_t *body, Source **ret_source, Error *error) {
+    int r = refuse_new_id("sourceId", body, old->source_id, error);
+    return r == 0 ? source_replaced(old, body, ret_source, error) : r;
+}
+
+int sink_declared(const Sink *old, const json_t *body, Sink **ret_sink, Error *error) {
+    int r = refuse_new_id("sinkId", body, old->sink_id, error);
+    return r == 0 ? sink_replaced(old, body, ret_sink, error) : r;
 }

@@ -133,6 +133,7 @@ int settings_apply_one(Fault *fault, Settings *settings, const char *key, const 
         return r;
     }
     const SettingInfo *info = &table[id];
+    settings->declared[id] = false;
     if (json_is_null(value->value)) {
         settings->set[id] = false;
         settings->value[id] = 0;
@@ -198,6 +199,39 @@ int settings_apply(Settings *settings, const json_t *items, Error *error) {
     return settings_apply_list(&fault, settings, &node);
 }
 
+/* Also with null. */
+static bool names(const json_t *items, const char *key) {
+    for (size_t i = 0; i < json_array_size(items); i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(items, i), "key")), key) == 0) return true;
+    return false;
+}
+
+int settings_declare(Settings *settings, const json_t *items, bool resets, Error *error) {
+    Settings given = {0};
+    int r = items ? settings_apply(&given, items, error) : 0;
+    if (r < 0) return r;
+    for (int i = 0; i < SETTING_COUNT_; i++) {
+        bool stays = settings->set[i] && !settings->declared[i] && !resets && !names(items, table[i].key);
+        given.declared[i] = given.set[i];
+        if (!stays) continue;
+        given.set[i] = true;
+        given.value[i] = settings->value[i];
+    }
+    *settings = given;
+    return 0;
+}
+
+json_t *settings_kept(const Settings *settings) {
+    json_t *kept = json_array();
+    check(kept);
+    for (int i = 0; i < SETTING_COUNT_; i++) {
+        if (!settings->set[i] || settings->declared[i]) continue;
+        json_t *value = value_to_json(table[i].type, settings->value[i]);
+        check(json_array_append_new(kept, json_pack("{s:s, s:o}", "key", table[i].key, "value", value)) == 0);
+    }
+    return kept;
+}
+
 static json_t *item_to_json(SettingId id, const Settings *source, const Settings *sink, bool of_sink) {
     const SettingInfo *info = &table[id];
     const Settings *own = of_sink ? sink : source;
@@ -231,12 +265,38 @@ json_t *settings_store(const Settings *settings) {
     return stored;
 }
 
-int settings_load(Settings *settings, const json_t *stored, Error *error) {
+json_t *settings_store_declared(const Settings *settings) {
+    json_t *keys = NULL;
+    for (int i = 0; i < SETTING_COUNT_; i++) {
+        if (!settings->declared[i]) continue;
+        if (!keys) keys = json_array();
+        check(keys && json_array_append_new(keys, json_string(table[i].key)) == 0);
+    }
+    return keys;
+}
+
+static int load_declared(Fault *fault, Settings *settings, const Node *keys) {
+    int r = keys->value ? node_array(fault, keys, 0, SETTING_COUNT_) : 0;
+    for (size_t i = 0; r == 0 && i < json_array_size(keys->value); i++) {
+        Node item = node_item(keys, i);
+        const char *key = "";
+        r = node_text(fault, &item, 1, 255, &key);
+        if (r < 0) break;
+        int id = settings_find(key);
+        if (id < 0 || !settings->set[id]) return fault_at(fault, &item, "is \"%s\", which is not set", key);
+        settings->declared[id] = true;
+    }
+    return r;
+}
+
+int settings_load(Settings *settings, const json_t *stored, const json_t *declared, Error *error) {
     Fault fault = {.error = error};
     Node root = {0}, node = {.value = stored, .parent = &root, .key = "settings"};
+    Node keys = {.value = declared, .parent = &root, .key = "declaredSettings"};
     Settings loaded = {0};
     if (!json_is_object(stored)) return fault_at(&fault, &node, "must be an object, not %s", json_kind(stored));
     int r = settings_apply_any(&fault, &loaded, &node);
+    if (r == 0) r = load_declared(&fault, &loaded, &keys);
     if (r == 0) *settings = loaded;
     return r;
 }
@@ -245,6 +305,10 @@ bool settings_equal(const Settings *a, const Settings *b) {
     for (int i = 0; i < SETTING_COUNT_; i++)
         if (a->set[i] != b->set[i] || (a->set[i] && a->value[i] != b->value[i])) return false;
     return true;
+}
+
+bool settings_declared_equal(const Settings *a, const Settings *b) {
+    return memcmp(a->declared, b->declared, sizeof a->declared) == 0;
 }
 
 void settings_check_table(void) {
@@ -259,6 +323,7 @@ void settings_check_table(void) {
 bool settings_hold(const Settings *settings) {
     for (int i = 0; i < SETTING_COUNT_; i++) {
         int64_t value = settings->value[i];
+        if (settings->declared[i] && !settings->set[i]) return false;
         if (settings->set[i] ? value < table[i].least || value > table[i].most : value != 0) return false;
     }
     return true;

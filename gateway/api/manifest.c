@@ -6,7 +6,9 @@ void api_manifest(ApiRequest *request) {
     bool dry_run = false;
     if (!api_boolean(request, "dryRun", request->parameters[0], &dry_run) ||
         !api_boolean(request, "prune", request->parameters[1], &change.prune) ||
-        !api_keep_positions(request, request->parameters[2], &change.keep_positions) || !api_if_match(request, &change.if_version))
+        !api_keep_positions(request, request->parameters[2], &change.keep_positions) ||
+        !api_boolean(request, "resetSettings", request->parameters[4], &change.reset_settings) ||
+        !api_if_match(request, &change.if_version))
         return;
     if (dry_run) change.assumed = request->parameters[3];
     Failure failure = {0};

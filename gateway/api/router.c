@@ -37,7 +37,7 @@ static const ApiRoute routes[] = {
     {"PUT", SOURCE "/enable", ROLE_ADMIN, API_NO_BODY, 0, api_enable, {0}},
     {"PUT", SOURCE "/disable", ROLE_ADMIN, API_NO_BODY, 0, api_disable, {0}},
     {"PUT", SOURCE "/undelete", ROLE_ADMIN, API_NO_BODY, API_DELETED, api_undelete, {0}},
-    {"PUT", SOURCE "/manifest", ROLE_ADMIN, API_MANIFEST, API_NO_LOOK, api_manifest, {"dryRun", "prune", "positions", "assumed"}},
+    {"PUT", SOURCE "/manifest", ROLE_ADMIN, API_MANIFEST, API_NO_LOOK, api_manifest, {"dryRun", "prune", "positions", "assumed", "resetSettings"}},
     {"PUT", SOURCE "/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_pause, {0}},
     {"PUT", SOURCE "/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_resume, {0}},
     {"GET", SOURCE "/settings", ROLE_READ, API_NO_BODY, 0, api_settings_get, {0}},

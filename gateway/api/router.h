@@ -130,7 +130,7 @@ const char *api_not_ready(const Control *control, const char **ret_message, unsi
 /* metrics.c */
 void api_metrics(ApiRequest *request);
 /* manifest.c */
-void api_manifest(ApiRequest *request); /* parameters 0: dryRun, 1: prune, 2: positions, 3: assumed */
+void api_manifest(ApiRequest *request); /* parameters 0: dryRun, 1: prune, 2: positions, 3: assumed, 4: resetSettings */
 /* connections.c */
 void api_connections(ApiRequest *request);
 void api_connections_declare(ApiRequest *request); /* parameter 0: dryRun */

@@ -1,6 +1,7 @@
 /*
  * `sluice apply`: brings a running gateway to what a manifest declares, each source with its sinks
- * in one request that does all of it or nothing. What the manifest does not name stays as it is.
+ * in one request that does all of it or nothing. What the manifest leaves out of a source or sink has its default
+ * again; sinks that it does not name stay as they are.
  * Connections that a stream manifest declares go before its source.
  */
 #include <errno.h>
@@ -24,7 +25,7 @@
 typedef struct Apply {
     const ManifestFiles *files;
     const Manifest *manifest; /* at hand: what is printed repeats none of the values of its expansions */
-    bool dry_run, prune, keep_positions;
+    bool dry_run, prune, reset_settings, keep_positions;
     unsigned changes, refused; /* the latter: sources */
     bool cannot;               /* a dry run found a table that cannot be had */
 } Apply;
@@ -49,7 +50,19 @@ static json_t *document_of(const ManifestSource *declared) {
 
 /* ---- what is printed ------------------------------------------------------------------------- */
 
-/* `entry`: {"action","fields","note"} of the plan. */
+/* Settings that the manifest does not name, and that stay. */
+static void say_kept(const char *source, const char *sink, const json_t *kept) {
+    size_t i;
+    json_t *item;
+    json_array_foreach(kept, i, item) {
+        _cleanup_free_ char *value = json_dumps(json_object_get(item, "value"), JSON_ENCODE_ANY);
+        check(value);
+        (void)printf("  %s%s%s: kept: %s = %s (set by the API)\n", source, sink ? "/" : "", sink ? sink : "", screen_text(item, "key"),
+                     value);
+    }
+}
+
+/* `entry`: {"action","fields","kept","note"} of the plan. */
 static void say(Apply *apply, const char *source, const char *sink, const json_t *entry) {
     const char *action = screen_text(entry, "action");
     char mark = '=';
@@ -69,6 +82,7 @@ static void say(Apply *apply, const char *source, const char *sink, const json_t
         joint = ", ";
     }
     (void)printf("\n");
+    say_kept(source, sink, json_object_get(entry, "kept"));
     const char *note = json_string_value(json_object_get(entry, "note"));
     if (note) (void)printf("  %s%s%s: %s\n", source, sink ? "/" : "", sink ? sink : "", note);
 }
@@ -187,8 +201,9 @@ static int apply_document(Apply *apply, const ApiClient *client, const ManifestS
     const char *id = screen_text(declared->source, "sourceId"), *name;
     _cleanup_(buffer_deinit) Buffer path = {0};
     json_t *type;
-    buffer_printf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s%s", id, apply->dry_run ? "true" : "false",
-                  apply->prune ? "true" : "false", apply->keep_positions ? "&positions=keep" : "");
+    buffer_printf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s&resetSettings=%s%s", id, apply->dry_run ? "true" : "false",
+                  apply->prune ? "true" : "false", apply->reset_settings ? "true" : "false",
+                  apply->keep_positions ? "&positions=keep" : "");
     if (apply->dry_run && json_object_size(made) > 0) {
         const char *before = "&assumed=";
         json_object_foreach((json_t *)(uintptr_t)made, name, type) {
@@ -284,7 +299,8 @@ static int run(const Arguments *arguments) {
     Apply apply = {.files = &files,
                    .keep_positions = positions != NULL,
                    .dry_run = arguments_flag(arguments, "dry-run"),
-                   .prune = arguments_flag(arguments, "prune")};
+                   .prune = arguments_flag(arguments, "prune"),
+                   .reset_settings = arguments_flag(arguments, "reset-settings")};
     return remote_run(arguments, apply_all, &apply);
 }
 
@@ -300,6 +316,7 @@ static const CommandOption options[] = {
      .argument = "keep",
      .sentence = "keep: a sink that gets another table in the same database goes on at the positions of the old one."},
     {.name = "prune", .sentence = "Delete the sinks of the manifest's sources that the manifest does not name."},
+    {.name = "reset-settings", .sentence = "Take settings back that were set by the API and that the manifest does not name."},
     REMOTE_OPTIONS,
     {0},
 };

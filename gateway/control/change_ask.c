@@ -103,7 +103,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     check_on_thread(&control->owner);
     check(request->by && (request->source_id || request->kind == CHANGE_CREATE) && (request->of_sink || !request->sink_id));
     check(!request->discard || request->kind == CHANGE_DELETE);
-    check(!request->prune || request->kind == CHANGE_MANIFEST);
+    check(!(request->prune || request->reset_settings) || request->kind == CHANGE_MANIFEST);
     check(!control->view.draining);
     size_t count = 0;
     for (const Change *at = control->changes; at; at = at->next) count++;

@@ -1,5 +1,6 @@
 /* What a manifest makes of a source: the source, its sinks and their settings at once. What the
- * manifest does not name stays as it is. */
+ * manifest leaves out of them has its default again (config/manifest_keeps.h lists what has not).
+ * Sinks that it does not name stay as they are. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,9 @@ typedef struct ManifestBuild {
     Failure *failure;
     json_t *sinks; /* of the plan */
     bool differs;
-    size_t live; /* sinks that there will be */
-    Buffer said; /* text: what the change means for what was read; the notes of the plan, each once */
+    bool source_adopts; /* the manifest sets what somebody else had set to the same */
+    size_t live;        /* sinks that there will be */
+    Buffer said;        /* text: what the change means for what was read; the notes of the plan, each once */
 } ManifestBuild;
 
 static json_t *entry(const char *action, json_t *take_fields) {
@@ -46,9 +48,17 @@ static void note(ManifestBuild *build, json_t *plan_entry, Buffer *text) {
     buffer_append_span(&build->said, buffer_span(text));
 }
 
-static int apply_settings(Settings *settings, const json_t *items, Failure *failure) {
-    if (!items) return 0;
-    return settings_apply(settings, items, &failure->error) < 0 ? failure_bad_request(failure) : 0;
+/* `items` NULL: the manifest has none. */
+static int declare_settings(const ManifestBuild *build, Settings *settings, const json_t *items) {
+    if (settings_declare(settings, items, build->request->reset_settings, &build->failure->error) == 0) return 0;
+    return failure_bad_request(build->failure);
+}
+
+/* Which settings the manifest leaves as somebody set them. */
+static void note_kept(json_t *plan_entry, const Settings *settings) {
+    json_t *kept = settings_kept(settings);
+    if (json_array_size(kept) > 0) check(json_object_set(plan_entry, "kept", kept) == 0);
+    json_decref(kept);
 }
 
 /* ---- the source ------------------------------------------------------------------------------ */
@@ -59,7 +69,7 @@ static int new_source(ManifestBuild *build) {
     if (build->request->if_version != 0)
         return failure_set(failure, 409, "versionMismatch", "There is no source \"%s\" that has a version.", build->request->source_id);
     if (source_from_request(build->manifest->source, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
-    if (apply_settings(&outcome->source->settings, build->manifest->settings, failure) < 0) return -1;
+    if (declare_settings(build, &outcome->source->settings, build->manifest->settings) < 0) return -1;
     outcome->source_is_new = outcome->source_stamps = outcome->shows = build->differs = true;
     check(json_object_set_new(outcome->plan, "source", entry("create", NULL)) == 0);
     if (bridge_check_source(build->control, outcome->source, failure) < 0) return -1;
@@ -70,23 +80,24 @@ static int known_source(ManifestBuild *build) {
     ChangeOutcome *outcome = build->outcome;
     const Source *old = build->known->source;
     if (change_check_version(build->request, old->version.number, build->failure) < 0) return -1;
-    if (source_patched(old, build->manifest->source, &outcome->source, &build->failure->error) < 0)
+    if (source_declared(old, build->manifest->source, &outcome->source, &build->failure->error) < 0)
         return failure_bad_request(build->failure);
     if (change_check_source(build->control, build->known, outcome->source, build->failure) < 0) return -1;
-    bool shows = false;
     json_t *fields = source_differences(old, outcome->source);
-    shows = json_array_size(fields) > 0;
+    bool shows = json_array_size(fields) > 0;
     json_decref(fields);
-    if (apply_settings(&outcome->source->settings, build->manifest->settings, build->failure) < 0) return -1;
+    if (declare_settings(build, &outcome->source->settings, build->manifest->settings) < 0) return -1;
     fields = source_differences(old, outcome->source);
     outcome->source_stamps = json_array_size(fields) > 0;
     json_t *plan_entry = entry_of_change(fields);
+    note_kept(plan_entry, &outcome->source->settings);
     check(json_object_set_new(outcome->plan, "source", plan_entry) == 0);
     _cleanup_(buffer_deinit) Buffer text = {0};
     bridge_say_change(build->control, old, outcome->source, &text);
     note(build, plan_entry, &text);
     outcome->shows = shows;
-    build->differs = outcome->source_stamps;
+    build->source_adopts = !settings_declared_equal(&old->settings, &outcome->source->settings);
+    build->differs = outcome->source_stamps || build->source_adopts;
     return 0;
 }
 
@@ -103,7 +114,7 @@ static int new_sink(ManifestBuild *build, size_t index) {
     if (change_check_inference(sink, build->failure) < 0) return -1;
     if (build->known) bridge_note_new(build->control, build->known, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = true;
-    if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
+    if (declare_settings(build, &sink->settings, build->manifest->sink_settings[index]) < 0) return -1;
     build->live++;
     build->outcome->shows = build->differs = true;
     plan_sink_entry(build, sink, entry("create", NULL));
@@ -125,22 +136,23 @@ static Sink *renamed(const Sink *old, const char *id) {
 static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     Sink *sink;
     _cleanup_(cleanup_sink_unref) Sink *base = renamed(old, json_string_value(json_object_get(build->manifest->sinks[index], "sinkId")));
-    if (sink_patched(base, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
+    if (sink_declared(base, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
     sink_complete(build->outcome->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
     if (change_check_inference(sink, build->failure) < 0) return -1;
     json_t *fields = sink_differences(old, sink);
     bool shows = json_array_size(fields) > 0;
     json_decref(fields);
-    if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
+    if (declare_settings(build, &sink->settings, build->manifest->sink_settings[index]) < 0) return -1;
     fields = sink_differences(old, sink);
     of_sink->stamps = json_array_size(fields) > 0;
-    plan_sink_entry(build, sink, entry_of_change(fields));
-    if (strcmp(old->sink_id, sink->sink_id) != 0)
-        check(json_object_set_new(json_array_get(build->sinks, json_array_size(build->sinks) - 1), "renamedFrom",
-                                  json_string(old->sink_id)) == 0);
+    of_sink->adopts = !settings_declared_equal(&old->settings, &sink->settings);
+    json_t *plan_entry = entry_of_change(fields);
+    note_kept(plan_entry, &sink->settings);
+    if (strcmp(old->sink_id, sink->sink_id) != 0) check(json_object_set_new(plan_entry, "renamedFrom", json_string(old->sink_id)) == 0);
+    plan_sink_entry(build, sink, plan_entry);
     build->outcome->shows = build->outcome->shows || shows;
-    build->differs = build->differs || of_sink->stamps;
+    build->differs = build->differs || of_sink->stamps || of_sink->adopts;
     if (!sink_target_differs(old, sink)) return bridge_check_sink(build->outcome->source, sink, build->failure);
     of_sink->keeps = bridge_note_target(build->control, build->known, build->outcome->source, old, sink) && build->request->keep_positions;
     if (of_sink->keeps && bridge_check_keep(build->control, build->outcome->source, old, sink, build->failure) < 0) return -1;
@@ -185,7 +197,7 @@ static void prune(ManifestBuild *build) {
 static void drop_unchanged(ChangeOutcome *outcome) {
     size_t kept = 0;
     for (size_t i = 0; i < outcome->sink_count; i++) {
-        if (!outcome->of_sinks[i].stamps) {
+        if (!outcome->of_sinks[i].stamps && !outcome->of_sinks[i].adopts) {
             sink_unref(outcome->sinks[i]);
             continue;
         }
@@ -263,7 +275,7 @@ int change_build_manifest(Control *control, const ChangeRequest *request, Change
     drop_unchanged(outcome);
     if (known && change_sync_wait_differs(known, outcome)) outcome->shows = true;
     say_done(&build);
-    if (known && !outcome->source_stamps) {
+    if (known && !outcome->source_stamps && !build.source_adopts) {
         source_unref(outcome->source);
         outcome->source = NULL;
     }

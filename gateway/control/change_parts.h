@@ -9,6 +9,7 @@
 typedef struct SinkOutcome {
     bool is_new;    /* needs a number and a gate */
     bool stamps;    /* has a new version; else it only goes or comes with its source */
+    bool adopts;    /* a manifest sets what somebody had set to the same: it is only stored */
     bool keeps;     /* its new table is given the positions of the old one */
     bool prepares;  /* its table is to be looked at */
     bool closes;    /* its open file goes to another table or has other columns, or it ends while its source goes on */

@@ -70,6 +70,7 @@ typedef struct ChangeRequest {
     uint32_t if_version;   /* only if the definition has this version; 0: whatever it has */
     bool discard;          /* delete: drop what waits */
     bool prune;            /* manifest: delete the sinks that it does not name */
+    bool reset_settings;   /* manifest: those that it does not name have their default, whoever set them */
     bool keep_positions;   /* patch of a sink, manifest: another table has the positions of the one before */
     const char *assumed;   /* preview: "NAME:TYPE,NAME:TYPE", connections that count as if they were declared; NULL: none */
     const char *by;        /* who */

@@ -217,3 +217,75 @@ def test_apply_does_all_or_nothing(gateway, tmp_path):
     path.write_text(text.replace("wrong", "second"))
     assert apply(gateway, path).returncode == 0
     assert [s["sinkId"] for s in state(gateway)[2]] == ["first", "second"]
+
+
+def test_what_a_manifest_leaves_out_goes_back(gateway, tmp_path):
+    """But the secret, onInvalid, what is disabled or paused, and settings that the API has set: the plan lists these."""
+    secret, size = "s" * 32, "storage.level.target.import.trigger.size"
+    full = manifest(
+        sink("one", "t1", description="text", onInvalid="quarantine", settings={COUNT: 7}),
+        description="All of it.",
+        rate={"events": 5, "burst": 9},
+        cors={"origins": ["https://shop.example"]},
+        discard=True,
+        errorDetail="minimal",
+        secret=secret,
+    )
+    full["sinks"][0]["table"]["onSchemaDrift"] = "evolve"
+    put(gateway, full)
+    gateway.api("PUT", "/sources/shop/sinks/one/pause", expect=202)
+    gateway.api("PATCH", "/sources/shop/sinks/one/settings", {"settings": [{"key": size, "value": "1MB"}]}, expect=202)
+    url, paused = gateway.source_url("shop"), gateway.api("GET", "/sources/shop/sinks/one", expect=200).json["paused"]
+    assert secret in url
+    path = tmp_path / "shop.yaml"
+    path.write_text("kind: source\nsourceId: shop\nsinks:\n  - {sinkId: one, table: {tableId: t1, mapping: {columns: [{name: id, type: id}]}}}\n")
+    kept = f'  shop/one: kept: {size} = "1MB" (set by the API)'
+    for dry in (["--dry-run"], []):
+        result = apply(gateway, path, *dry)
+        assert result.returncode == 0 and kept in result.stdout.splitlines(), result
+    source = gateway.api("GET", "/sources/shop", expect=200).json
+    assert {"rate", "cors", "discard"}.isdisjoint(source), source
+    assert (source["name"], source["description"], source["framing"], source["errorDetail"]) == ("shop", "", "single", "full")
+    one = gateway.api("GET", "/sources/shop/sinks/one", expect=200).json
+    assert (one["name"], one["description"], one["onInvalid"], one["table"]["onSchemaDrift"]) == ("one", "", "quarantine", "fail"), one
+    assert one["paused"] == paused and gateway.source_url("shop") == url
+
+    def overwritten():
+        items = gateway.api("GET", "/sources/shop/sinks/one/settings", expect=200).json["settings"]
+        return {item["key"] for item in items if item["overwritten"]}
+
+    assert overwritten() == {size}
+    gateway.kill()
+    gateway.start()
+    again = apply(gateway, path)
+    assert again.stdout.splitlines() == ["= shop", "= shop/one", kept, "0 changes"], again
+    reset = apply(gateway, path, "--reset-settings")
+    assert reset.returncode == 0 and "kept" not in reset.stdout and "1 change" in reset.stdout, reset
+    assert overwritten() == set()
+
+
+def test_a_setting_belongs_to_who_set_it_last(gateway_factory):
+    gateway = gateway_factory().start()
+    with_count, without = manifest(sink("one", "t1", settings={COUNT: 7})), manifest(sink("one", "t1"))
+
+    def count():
+        items = gateway.api("GET", "/sources/shop/sinks/one/settings", expect=200).json["settings"]
+        return next(item["value"] for item in items if item["key"] == COUNT and item["overwritten"])
+
+    def tune(value):
+        gateway.api("PATCH", "/sources/shop/sinks/one/settings", {"settings": [{"key": COUNT, "value": value}]}, expect=202)
+
+    put(gateway, with_count)
+    tune(8)
+    assert put(gateway, without)["outputs"]["sinks"][0]["kept"] == [{"key": COUNT, "value": 8}]
+    assert count() == 8
+    version = gateway.api("GET", "/sources/shop/sinks/one", expect=200).json["version"]["number"]
+    with_count["sinks"][0]["settings"][COUNT] = 8
+    assert actions(put(gateway, with_count)["outputs"])["one"] == "unchanged"  # and it is the manifest's from now on
+    assert gateway.api("GET", "/sources/shop/sinks/one", expect=200).json["version"]["number"] == version
+    gateway.kill()
+    gateway.start()
+    gone = put(gateway, without)["outputs"]["sinks"][0]
+    assert gone["fields"] == [f"settings.{COUNT}"] and "kept" not in gone, gone
+    with pytest.raises(StopIteration):
+        count()

@@ -114,7 +114,7 @@ static void what_is_stored_comes_back(void **state) {
                      0);
     json_t *stored = settings_store(&settings);
     assert_int_equal(json_object_size(stored), 4);
-    assert_int_equal(settings_load(&loaded, stored, NULL), 0);
+    assert_int_equal(settings_load(&loaded, stored, NULL, NULL), 0);
     assert_true(settings_equal(&settings, &loaded));
     json_decref(stored);
     assert_true(settings_hold(&settings));
@@ -122,7 +122,7 @@ static void what_is_stored_comes_back(void **state) {
     assert_false(settings_hold(&loaded)); /* it is set, and below its least */
     loaded = settings;
     Error error = {0};
-    assert_int_equal(settings_load(&loaded, NULL, &error), -EINVAL);
+    assert_int_equal(settings_load(&loaded, NULL, NULL, &error), -EINVAL);
     assert_true(settings_equal(&settings, &loaded));
 }
 

@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/metrics.h"
 #include "config/definition_parts.h"
+#include "config/manifest_keeps.h"
 #include "config/mask_table.h"
 #include "config/options.h"
 #include "config/settings.h"
@@ -136,6 +137,7 @@ static const struct Part {
     {"source-kinds", put_source_kinds, MANIFEST},
     {"sink-fields", put_sink, MANIFEST},
     {"column-fields", put_column, MANIFEST},
+    {"manifest-keeps", manifest_keeps_document, MANIFEST},
     {"state-fields", put_state},
     {"metrics", put_metrics},
     {"series", put_families},

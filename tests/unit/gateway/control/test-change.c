@@ -650,8 +650,11 @@ static void test_manifest(void **state) {
     assert_int_equal(harness->defines, 1);
     assert_int_equal(harness->prepares, 2);
 
-    /* A condition alone: nothing for the loops. What is not named stays. */
-    plan = outputs_of(harness, MANIFEST, "{\"sinks\":[" MANIFEST_SINK("b", "tb", ",\"settings\":" COUNT_SETTING("8")) "]}", "success");
+    /* A condition alone: nothing for the loops. A sink that is not named stays. */
+    plan = outputs_of(harness, MANIFEST,
+                      "{\"name\":\"S\",\"settings\":" COUNT_SETTING("9") ",\"sinks\":[" MANIFEST_SINK(
+                          "b", "tb", ",\"settings\":" COUNT_SETTING("8")) "]}",
+                      "success");
     assert_string_equal(action_of(plan, 0), "update");
     json_decref(plan);
     assert_int_equal(harness->defines, 2);
@@ -660,8 +663,8 @@ static void test_manifest(void **state) {
     assert_int_equal(sinks_seen(harness), 2);
 
     /* What goes, what comes and what changes goes at once. */
-    plan = outputs_of(harness, MANIFEST "?prune=true", "{\"sinks\":[" MANIFEST_SINK("b", "other", "") "," MANIFEST_SINK("c", "tc", "") "]}",
-                      "success");
+    plan = outputs_of(harness, MANIFEST "?prune=true",
+                      "{\"name\":\"S\",\"sinks\":[" MANIFEST_SINK("b", "other", "") "," MANIFEST_SINK("c", "tc", "") "]}", "success");
     assert_string_equal(action_of(plan, 0), "delete");
     assert_string_equal(action_of(plan, 1), "update");
     assert_string_equal(action_of(plan, 2), "create");
@@ -846,7 +849,8 @@ static void test_manifest_dry_run(void **state) {
     json_t *plan;
     assert_int_equal(
         harness_call(harness, "PUT", MANIFEST "?dryRun=true&prune=true",
-                     "{\"name\":\"New\",\"sinks\":[{\"sinkId\":\"orders\",\"table\":{\"connection\":\"local\",\"tableId\":\"orders\","
+                     "{\"name\":\"New\",\"sinks\":[{\"sinkId\":\"orders\",\"name\":\"Orders\",\"table\":{\"connection\":\"local\","
+                     "\"tableId\":\"orders\","
                      "\"mapping\":{\"columns\":[{\"name\":\"id\",\"type\":\"id\"},{\"name\":\"body\",\"type\":\"body\"}]}}}," MANIFEST_SINK(
                          "b", "tb", "") "," MANIFEST_SINK("w", "wrong", "") "]}",
                      &plan),
