@@ -111,7 +111,7 @@ def problems_of_routes():
         return "".join(re.findall(r'"([^"]*)"', path))
 
     code = {}
-    for method, path, role, flags in re.findall(r'^    \{"([A-Z]+)", (.+?), ROLE_(\w+), API_\w+, ([^,]+), api_', text, re.M):
+    for method, path, role, flags in re.findall(r'^    \{"([A-Z]+)",\s+([^,]+?),\s+ROLE_(\w+),\s+API_\w+,\s+([^,]+),\s+api_', text, re.M):
         code[(method, expand(path))] = "none" if "API_PUBLIC" in flags else role.lower()
     if len(code) < 20:
         yield f"only {len(code)} routes were found in gateway/api/router.c"
