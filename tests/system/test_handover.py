@@ -110,6 +110,25 @@ def test_a_crash_leaves_one_owner(gateway_factory, point):
         assert gateway.rows("SELECT n FROM t ORDER BY n") == [(n,) for n in range(posted)]
 
 
+def test_inferred_columns_go_along(gateway):
+    inferring = lambda sink_id: shop({"sinkId": sink_id, "table": {"tableId": "t", "mapping": {"infer": {}}}})  # noqa: E731
+    put(gateway, inferring("old"))
+    url = gateway.source_url("shop")
+    assert gateway.post(url, '{"n":1}\n', "application/x-ndjson").status == 200
+    names = lambda sink_id: [  # noqa: E731
+        column["name"] for column in gateway.api("GET", f"/sources/shop/sinks/{sink_id}").json["table"]["mapping"]["columns"]
+    ]
+    wait_until("the column is made", lambda: "n" in names("old"))
+    assert gateway.post(url, '{"n":2}\n', "application/x-ndjson").status == 200
+    gateway.flush("shop", "old")
+    before = names("old"), gateway.log_text().count("ALTER TABLE")
+    put(gateway, inferring("new"))
+    assert gateway.post(url, '{"n":3}\n', "application/x-ndjson").status == 200
+    gateway.flush("shop", "new")
+    assert gateway.rows("SELECT n FROM t ORDER BY _at DESC LIMIT 1") == [(3,)]
+    assert (names("new"), gateway.log_text().count("ALTER TABLE")) == before
+
+
 def test_two_sources(gateway, tmp_path):
     """A table goes from one source to another one: the manifest of the one that has it comes first."""
     put(gateway, shop(sink("a", "t", [VALUE])))
@@ -126,6 +145,8 @@ def test_two_sources(gateway, tmp_path):
     second = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert second.returncode == 0 and "+ other/b" in second.stdout, second
     path.write_text(path.read_text().replace("sinkId: b,", "sinkId: c, onInvalid: quarantine,"))
+    dry = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, timeout=60)
+    assert dry.returncode == 0 and "~ other/c: renamed from b, name, onInvalid\n" in dry.stdout and "would be" not in dry.stdout, dry
     third = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert third.returncode == 0 and "~ other/c: renamed from b, name, onInvalid\n" in third.stdout, third
 
@@ -174,6 +195,8 @@ def test_a_run_goes_on(gateway_factory, nats):
     run = wait_until("a run has begun", lambda: bridge().get("run"), LONG)
     put(gateway, source("two"))
     assert bridge().get("run") == run
+    gateway.kill()
+    gateway.start()
     gateway.api("PUT", "/connections/local/resume", expect=200)
     wait_until("it is finished", lambda: bridge()["state"] == "finished", LONG)
     assert [entry["sinkId"] for entry in bridge()["sinks"]] == ["two"]
