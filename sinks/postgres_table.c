@@ -86,13 +86,14 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
     return SINK_DONE;
 }
 
-/* The columns of the table `relation`, an expression of an oid. Domains are shown as what they are
- * made of, through all their levels: their CHECKs refuse rows, but do not change values. The labels
- * of an enum are in hexadecimal digits. */
-#define COLUMNS_SELECT(relation)                                                                                                           \
-    "SELECT a.attnum, a.attname, pg_catalog.format_type(base.oid, base.modifier) AS type,"                                                 \
+/* The columns of the table $1, an oid. Domains are shown as what they are made of, through all
+ * their levels: their CHECKs refuse rows, but do not change values. The labels of an enum are in
+ * hexadecimal digits. `pair` is a type and its modifier: OFFSET 0 keeps it one expression, so that
+ * pg_type is read by its index. */
+#define COLUMNS_SELECT                                                                                                                     \
+    "SELECT a.attnum, a.attname, pg_catalog.format_type(base.pair[1]::pg_catalog.oid, base.pair[2]::int4) AS type,"                        \
     " CASE WHEN t.typtype = 'e' THEN '" POSTGRES_ENUM "' WHEN t.typtype = 'b' AND t.typname = '" POSTGRES_CITEXT                           \
-    "' THEN '" POSTGRES_CITEXT "' ELSE pg_catalog.format_type(base.oid, base.modifier) END AS kind,"                                       \
+    "' THEN '" POSTGRES_CITEXT "' ELSE pg_catalog.format_type(base.pair[1]::pg_catalog.oid, base.pair[2]::int4) END AS kind,"              \
     " CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.string_agg("                                                                       \
     "pg_catalog.encode(pg_catalog.convert_to(e.enumlabel::text, 'UTF8'), 'hex'), ',')"                                                     \
     " FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) END AS labels,"                                                                 \
@@ -103,16 +104,16 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
     " AND a.attnum = ANY (i.indkey)) AS is_key,"                                                                                           \
     " (SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'p') AS key_name"                    \
     " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type own ON own.oid = a.atttypid"                                                  \
-    " CROSS JOIN LATERAL (WITH RECURSIVE level (oid, modifier) AS (SELECT a.atttypid, a.atttypmod"                                         \
+    " CROSS JOIN LATERAL (SELECT CASE WHEN own.typtype <> 'd' THEN ARRAY[a.atttypid::int8, a.atttypmod]"                                   \
+    " ELSE (WITH RECURSIVE level (oid, modifier) AS (SELECT own.typbasetype, own.typtypmod"                                                \
     " UNION ALL SELECT d.typbasetype, d.typtypmod FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype = 'd')"        \
-    " SELECT level.oid, level.modifier FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype <> 'd') AS base"          \
-    " JOIN pg_catalog.pg_type t ON t.oid = base.oid WHERE a.attrelid = " relation " AND a.attnum > 0 AND NOT a.attisdropped"
+    " SELECT ARRAY[level.oid::int8, level.modifier] FROM level JOIN pg_catalog.pg_type d ON d.oid = level.oid WHERE d.typtype <> 'd')"     \
+    " END AS pair OFFSET 0) AS base JOIN pg_catalog.pg_type t ON t.oid = base.pair[1]::pg_catalog.oid"                                     \
+    " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped"
 enum { COLUMNS_SELECTED = 11 };
 
-/* Rows of COLUMNS_SELECT; those without a number are none. */
 static void take_columns(const PGresult *rows, FoundTable *found) {
     for (int i = 0; i < PQntuples(rows); i++) {
-        if (PQgetisnull(rows, i, 0)) continue;
         FoundColumn *column = found_table_add(found, PQgetvalue(rows, i, 1), PQgetvalue(rows, i, 2));
         free(column->kind);
         column->kind = text_copy(PQgetvalue(rows, i, 3));
@@ -126,10 +127,10 @@ static void take_columns(const PGresult *rows, FoundTable *found) {
     }
 }
 
-static SinkResult read_columns(PostgresSession *session, const PostgresPresence *presence, FoundTable *found, Error *error) {
-    static const char sql[] = COLUMNS_SELECT("$1::oid") " ORDER BY a.attnum";
+static SinkResult read_columns(PostgresSession *session, const char *oid, FoundTable *found, Error *error) {
+    static const char sql[] = COLUMNS_SELECT " ORDER BY a.attnum";
     PGresult *rows = NULL;
-    SinkResult result = run(session, sql, 1, (const char *const[]){presence->oid}, &rows, error);
+    SinkResult result = run(session, sql, 1, (const char *const[]){oid}, &rows, error);
     if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, COLUMNS_SELECTED, error);
     if (result != SINK_DONE) return result;
     take_columns(rows, found);
@@ -137,7 +138,26 @@ static SinkResult read_columns(PostgresSession *session, const PostgresPresence 
     return SINK_DONE;
 }
 
-/* Do the types of the columns that are there still fit? What is missing, a statement says. */
+/* Of the types that every server has. Those of an extension or of the database, as enums and
+ * domains, have larger oids. */
+#define LARGEST_PLAIN_OID "9999"
+
+/* The answer to an import's first question about its table, which costs little; false: some column
+ * of the target has a type of which more has to be known, or that does not fit. */
+static bool take_types(const PGresult *rows, const SinkTarget *target, FoundTable *found) {
+    for (int i = 0; i < PQntuples(rows); i++) {
+        if (PQgetisnull(rows, i, 2)) continue; /* a table without columns */
+        const char *name = PQgetvalue(rows, i, 2);
+        for (size_t k = 0; k < target->column_count; k++) {
+            if (strcmp(target->columns[k].name, name) != 0) continue;
+            const FoundColumn *there = found_table_add(found, name, PQgetvalue(rows, i, 3));
+            if (PQgetvalue(rows, i, 4)[0] == 't' || !postgres_type_rules.compatible(target, &target->columns[k], there)) return false;
+        }
+    }
+    return true;
+}
+
+/* Do the types of the columns that are there fit? What is missing, a statement says. */
 static SinkResult check_types(const SinkTarget *target, const FoundTable *found, Error *error) {
     for (size_t i = 0; i < target->column_count; i++)
         for (size_t k = 0; k < found->count; k++)
@@ -145,6 +165,20 @@ static SinkResult check_types(const SinkTarget *target, const FoundTable *found,
                 !postgres_type_rules.compatible(target, &target->columns[i], &found->columns[k]))
                 return sink_table_compare(target, found, &postgres_type_rules, NULL, error);
     return SINK_DONE;
+}
+
+static SinkResult find_rules(PostgresSession *session, const SinkTarget *target, const PGresult *types, PostgresRules *ret_rules,
+                             Error *error) {
+    FoundTable found = {0};
+    SinkResult result = SINK_DONE;
+    if (!take_types(types, target, &found)) {
+        found_table_deinit(&found);
+        result = read_columns(session, PQgetvalue(types, 0, 1), &found, error);
+        if (result == SINK_DONE) result = check_types(target, &found, error);
+    }
+    if (result == SINK_DONE) postgres_rules_init(ret_rules, target, &found);
+    found_table_deinit(&found);
+    return result;
 }
 
 SinkResult postgres_table_lock(PostgresSession *session, const SinkTarget *target, PostgresRules *ret_rules, bool *ret_row_security,
@@ -156,22 +190,19 @@ SinkResult postgres_table_lock(PostgresSession *session, const SinkTarget *targe
     check(literal);
     buffer_printf(&sql,
                   "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d;"
-                  " WITH named (oid) AS (SELECT %s::pg_catalog.regclass) SELECT columns.*, pg_catalog.row_security_active(named.oid)"
-                  " FROM named LEFT JOIN LATERAL (" COLUMNS_SELECT("named.oid") ") AS columns ON true",
+                  " SELECT pg_catalog.row_security_active(c.oid), c.oid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
+                  " a.atttypid > " LARGEST_PLAIN_OID "::pg_catalog.oid FROM (SELECT %s::pg_catalog.regclass::pg_catalog.oid) AS c (oid)"
+                  " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped",
                   POSTGRES_BRIEF_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
     PGresult *rows = NULL;
-    FoundTable found = {0};
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &rows, error);
-    if (result == SINK_DONE) result = postgres_expect(session, &rows, 1, COLUMNS_SELECTED + 1, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 1, 5, error);
     if (result == SINK_DONE) {
-        *ret_row_security = PQgetvalue(rows, 0, COLUMNS_SELECTED)[0] == 't';
-        take_columns(rows, &found);
-        result = check_types(target, &found, error);
+        *ret_row_security = PQgetvalue(rows, 0, 0)[0] == 't';
+        result = find_rules(session, target, rows, ret_rules, error);
     }
-    if (result == SINK_DONE) postgres_rules_init(ret_rules, target, &found);
     PQclear(rows);
     PQfreemem(literal);
-    found_table_deinit(&found);
     buffer_deinit(&name);
     buffer_deinit(&sql);
     return result;
@@ -244,7 +275,7 @@ static SinkResult compare(PostgresSession *session, const SinkTarget *target, co
     }
     if (presence->is_side) return sink_table_is_side(target, error);
     FoundTable found = {0};
-    SinkResult result = read_columns(session, presence, &found, error);
+    SinkResult result = read_columns(session, presence->oid, &found, error);
     if (result == SINK_DONE) result = sink_table_inspect(target, &found, &postgres_type_rules, inspection, error);
     found_table_deinit(&found);
     return result;
@@ -256,7 +287,7 @@ SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *ta
     PostgresPresence presence;
     FoundTable found = {0};
     SinkResult result = look(session, schema, name, &presence, error);
-    if (result == SINK_DONE && presence.kind) result = read_columns(session, &presence, &found, error);
+    if (result == SINK_DONE && presence.kind) result = read_columns(session, presence.oid, &found, error);
     if (result == SINK_DONE) result = sink_table_compare(target, &found, &postgres_type_rules, NULL, error);
     found_table_deinit(&found);
     return result;
@@ -406,7 +437,7 @@ SinkResult postgres_table_find(PostgresSession *session, const SinkTarget *targe
     *ret_used = 0;
     SinkResult result = look(session, schema, name, &presence, error);
     if (result != SINK_DONE || !presence.kind) return result;
-    result = read_columns(session, &presence, found, error);
+    result = read_columns(session, presence.oid, found, error);
     if (result == SINK_DONE) result = run(session, sql, 1, (const char *const[]){presence.oid}, &rows, error);
     if (result == SINK_DONE) result = postgres_expect(session, &rows, 1, 1, error);
     if (result == SINK_DONE) *ret_used = strtoull(PQgetvalue(rows, 0, 0), NULL, 10);
