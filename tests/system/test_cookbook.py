@@ -6,9 +6,9 @@ from sluice import ROOT, request
 SECTIONS = sections("cookbook.md")
 
 
-def test_the_recipes_work_as_written(gateway_factory):
-    gateway = gateway_factory().start()
-    page = Page(gateway, {"http://127.0.0.1:7001": f"http://{gateway.admin}"})
+def test_the_recipes_work_as_written(gateway_factory, postgres):
+    gateway = gateway_factory(f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres.uri}\n").start()
+    page = Page(gateway, {"http://127.0.0.1:7001": f"http://{gateway.admin}", "psql warehouse": f"psql '{postgres.uri}'"})
     for head, text in SECTIONS.items():
         count = page.follow(text)
         assert count > 0 or "```sh" not in text, head
