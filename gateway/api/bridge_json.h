@@ -1,5 +1,5 @@
-/* How a source that reads a broker is, as JSON and as numbers: of its last status
- * (flow/bridge_status.h). Control thread. */
+/* The status of a source that reads a broker, as JSON and as numbers. It is made from the last
+ * status (flow/bridge_status.h). Control thread. */
 #pragma once
 
 #include <jansson.h>
@@ -7,24 +7,24 @@
 #include "gateway/api/router.h"
 #include "gateway/flow/bridge_status.h"
 
-/* What was not imported yet. */
+/* The lag: records that are not imported yet. */
 typedef struct BridgeLag {
     int64_t records; /* -1: not known */
     double seconds;  /* < 0: not known */
 } BridgeLag;
 
-/* Of all partitions that this gateway reads. `status` NULL: not known. */
+/* The lag of all partitions that this gateway reads. `status` NULL: not known. */
 BridgeLag bridge_lag(const BridgeStatus *status);
-/* The same of one sink. `waiting`: seconds that the oldest row has waited here, which was read and
- * is not imported either. */
+/* The same for one sink. `waiting`: time in seconds that its oldest row has waited here. Such rows
+ * are read but not imported, so they count as well. */
 BridgeLag bridge_lag_of_sink(const BridgeStatus *status, uint32_t sink, double waiting);
-/* {"records","seconds"}; null what is not known. */
+/* {"records","seconds"}; null if not known. */
 json_t *bridge_lag_json(const BridgeLag *lag);
 
-/* `status` may be NULL: then it says what follows from the definition. */
+/* If `status` is NULL, the result follows from the definition. */
 BridgeState bridge_state_of(const Source *source, const BridgeStatus *status);
 /* {"state","stopped","reason","error","lag","partitionsCount"} */
 json_t *bridge_summary_json(const Source *source, const BridgeStatus *status);
-/* All of it, and a page of its partitions, by topic and number; an item's id is
+/* The whole status with a page of its partitions, by topic and number. The id of an item is
  * "TOPIC:PARTITION". */
 json_t *bridge_to_json(const Source *source, const BridgeStatus *status, const ApiPage *page);

@@ -3,10 +3,11 @@
 
 #include "gateway/api/router.h"
 
-#define METRICS_OTHER "(other)" /* no id has parentheses */
+#define METRICS_OTHER "(other)" /* ids cannot have parentheses */
 
 /*
- * All families of SCOPE_BRIDGE. The `limits.metrics-sinks` oldest such sources have series of their
- * own. The others are summed in one: its lag in seconds is the largest, its states say how many.
+ * Writes all families of SCOPE_BRIDGE. The `limits.metrics-sinks` oldest sources that read a broker
+ * have their own series. The others are summed in one series: its lag in seconds is the maximum,
+ * and its states are numbers of sources.
  */
 void bridge_metrics_put(const Control *control, Buffer *out);

@@ -1,7 +1,8 @@
 /*
- * Who may open how many descriptors. Connections of senders are what grows with the peers, so they
- * get what is left when everybody else has a share: files, loaders and their destinations, template
- * workers, the loops, and the admin listener. Pure; any thread.
+ * Divides the descriptors of the process. The number of connections of senders depends on the
+ * peers, so they get the descriptors that are left when all other parts have their share: files,
+ * loaders and their destinations, template workers, the loops, and the admin listener. Pure; any
+ * thread.
  */
 #pragma once
 
@@ -10,20 +11,20 @@
 #include "base/error.h"
 
 typedef struct DescriptorNeeds {
-    unsigned loops;        /* of the intake; the admin listener's comes on top */
-    unsigned loaders;      /* imports at the same time; the loader of tests comes on top */
+    unsigned loops;        /* loops of the intake, without the loop of the admin listener */
+    unsigned loaders;      /* imports at the same time, without the loader of tests */
     unsigned destinations; /* connections that are configured */
     unsigned brokers;      /* connections that are configured and serve sources */
     unsigned zygotes;      /* template workers that are kept */
-    unsigned intake;       /* connections of the intake that are wanted */
+    unsigned intake;       /* number of intake connections of the options */
 } DescriptorNeeds;
 
 typedef struct DescriptorShares {
-    uint64_t wanted; /* the limit with which `intake` would be what is wanted */
-    unsigned intake; /* connections of the intake, at most what is wanted */
-    unsigned admin;  /* connections of the admin listener */
+    uint64_t wanted; /* the limit of descriptors that would allow all these connections */
+    unsigned intake; /* number of intake connections, at most that of the options */
+    unsigned admin;  /* number of connections of the admin listener */
 } DescriptorShares;
 
-/* `limit`: descriptors that the process may have. -EINVAL: too few to work with; the sentence
- * says how many it takes. */
+/* `limit`: number of descriptors of the process. -EINVAL: it is too low; the sentence has the
+ * minimum. */
 int descriptors_share(uint64_t limit, const DescriptorNeeds *needs, DescriptorShares *ret_shares, Error *error);

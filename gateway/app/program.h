@@ -1,4 +1,4 @@
-/* The program `sluice`: its commands, and what finds them. */
+/* The program `sluice`: its commands, and how they are found. */
 #pragma once
 
 #include "base/buffer.h"
@@ -6,8 +6,8 @@
 
 extern const Command command_serve;
 
-/* Runs the command that argv names, or prints the overview, a help or the version. Gives the exit
- * code. */
+/* Runs the command that argv names, or prints the overview, a help text or the version. Returns the
+ * exit code. */
 int program_run(int argc, char **argv);
-/* The Markdown table of all commands and their options for docs/operations.md. */
+/* Writes the Markdown table of all commands and their options for docs/operations.md. */
 void program_document(Buffer *out);

@@ -1,8 +1,9 @@
 /*
- * The intake: HTTP requests in, Appends out, answers back. One Intake a loop thread; nothing of it
- * is shared but the snapshot and usage. All of a turn's requests are gathered into one Append,
- * posted to the writer after the turn; a request is answered on its own loop when the Append is
- * back (or at once, when no sink waits for the sync), unless it died meanwhile.
+ * The intake: it reads HTTP requests, makes Appends, and answers. There is one Intake per loop
+ * thread. Only the snapshot and the usage are shared. The rows of all requests of a turn are
+ * collected in one Append, which is posted to the writer after the turn. A request is answered on
+ * its own loop when the Append is back, or at once if no sink waits for the sync. A request whose
+ * connection was closed in the meantime is not answered.
  */
 #pragma once
 
@@ -23,7 +24,7 @@ typedef struct IntakeLimits {
 } IntakeLimits;
 
 typedef struct IntakeOptions {
-    int index; /* of the loop, for MESSAGE_DRAINED */
+    int index; /* index of the loop, for MESSAGE_DRAINED */
     uint32_t project;
     const char *branch; /* branchId of answers; NULL: default */
     IntakeLimits limits;
@@ -33,13 +34,13 @@ typedef struct IntakeOptions {
     Mailbox *writer;
     Mailbox *control;
     Templates *templates;
-    Snapshot *snapshot; /* the first one; a reference is taken */
+    Snapshot *snapshot; /* the first snapshot; the intake takes a reference */
     Clock *clock;
 } IntakeOptions;
 
 /* Starts the loop thread on `listener`. */
 int intake_start(const IntakeOptions *options, const HttpListener *listener, Intake **ret_intake, Error *error);
 Mailbox *intake_mailbox(Intake *intake); /* MESSAGE_SNAPSHOT, MESSAGE_DRAIN */
-/* Waits until all Appends and template batches are back, so the writer and the broker must still
- * answer; joins the thread. NULL-safe. */
+/* Stops the intake. It waits until all Appends and template batches are back, so the writer and the
+ * template broker must still answer. Then it joins the thread. NULL-safe. */
 void intake_stop(Intake *intake);

@@ -1,12 +1,12 @@
-/* Which of the intake's few routes a request target is. By hand: there are four. Pure; any
- * thread. */
+/* Finds the route of a request target. The intake has only four routes, so this is written by hand.
+ * Pure; any thread. */
 #pragma once
 
 #include <stdbool.h>
 
 #include "base/span.h"
 
-#define ROUTE_BYTES_MAX 1024 /* of a path that holds percent escapes; a longer one is no route */
+#define ROUTE_BYTES_MAX 1024 /* maximum size of a path with percent escapes; a longer one is not a route */
 
 typedef enum RouteKind {
     ROUTE_NONE,
@@ -18,7 +18,7 @@ typedef enum RouteKind {
 
 typedef struct Route {
     RouteKind kind;
-    Span project, source, secret; /* of ROUTE_STREAM; may be empty but for source */
+    Span project, source, secret; /* for ROUTE_STREAM; all except source may be empty */
     bool secret_in_url;
     bool verbose; /* ?verbose=true */
 } Route;

@@ -1,16 +1,16 @@
 /*
- * One source's evaluator: its waiting batches, its worker process, and the events that are with the
- * process. The broker (templates.c) decides when it may run; this part speaks the protocol and
- * keeps the promise that every event gets exactly one result per template.
+ * The evaluator of one source: its waiting batches, its worker process, and the events that the
+ * process has. The broker (broker.c) decides when it may run. This module implements the protocol,
+ * and makes sure that every event gets exactly one result per template.
  *
- * Events are numbered and answered in order, so the window is a queue: an answer belongs to its
- * head or the worker is not to be trusted and is ended. When an evaluating process dies, the
- * results that it had ready are taken, the template that killed it fails, and the rest of the
- * window is sent again to the next process.
+ * Events are numbered and answered in order, so the window is a queue. An answer belongs to the
+ * first event of the window. If not, the worker is not trusted and is ended. When an evaluating
+ * process dies, the results that it had ready are taken, the template that killed it fails, and the
+ * rest of the window is sent to the next process.
  *
- * An event fails for what it does: its template's error, more memory, stack or processor time than
- * it may have. What the machine does (a pause, a kill from outside, a worker that does not start)
- * makes it unavailable. Broker thread only.
+ * An event fails for its own effects: an error of its template, or more memory, stack or processor
+ * time than the limits. Effects of the machine (a pause, a kill from outside, a worker that does
+ * not start) make the event unavailable. Broker thread only.
  */
 #pragma once
 
@@ -23,10 +23,10 @@
 #include "mapping/template_message.h"
 
 enum {
-    WINDOW_MAX = 64,                   /* events with the process: enough to keep it busy, little to send again */
+    WINDOW_MAX = 64,                   /* events that the process has: enough to keep it busy, and few to send again */
     WINDOW_BYTES_MAX = 1 << 20,        /* or one event */
-    SLOW_USEC = 20 * 1000,             /* of one event: from here on a source counts as slow */
-    BATCH_RESULT_BYTES_MAX = 64 << 20, /* of one batch's results */
+    SLOW_USEC = 20 * 1000,             /* time of one event from which a source counts as slow */
+    BATCH_RESULT_BYTES_MAX = 64 << 20, /* maximum size of the results of one batch */
 };
 
 typedef enum EvaluatorState {

@@ -1,13 +1,11 @@
 /*
- * The end of an evaluation at the place where libjsonnet throws its error, instead of at the catch.
- *
- * On the way from one to the other libjsonnet frees the syntax trees of its standard library, node
- * by node: 10 ms, and 20 ms in a forked process, where each page that is touched has to be copied
- * first. The evaluating process has nothing to free, it only wants the message: so the worker
- * program defines __cxa_throw, which libjsonnet.so calls, and looks at what is thrown. What is not
- * known for certain goes on to the C++ library as if nothing had happened, and costs its 20 ms.
- *
- * For the worker executable only; one thread.
+ * Ends an evaluation at the place where libjsonnet throws its error, instead of where it catches
+ * it. Between the two places libjsonnet frees the syntax trees of its standard library, node by
+ * node. This takes 10 ms, or 20 ms in a forked process, where each modified page has to be copied
+ * first. The evaluating process needs only the message. So the worker program defines __cxa_throw,
+ * which libjsonnet.so calls, and looks at the thrown object. If it is not certain about the object,
+ * the C++ library continues as usual, which costs the 20 ms. For the worker executable only; one
+ * thread.
  */
 #pragma once
 
