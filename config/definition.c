@@ -178,6 +178,18 @@ static void origin_deinit(SinkOrigin *origin) {
     *origin = (SinkOrigin){0};
 }
 
+static void left_run_deinit(LeftRun *left) {
+    sink_target_deinit(&left->target);
+    free(left->group);
+}
+
+static void left_deinit(Sink *sink) {
+    for (size_t i = 0; i < sink->left_count; i++) left_run_deinit(&sink->left[i]);
+    free(sink->left);
+    sink->left = NULL;
+    sink->left_count = 0;
+}
+
 /* `to` is all-zero. */
 static void target_copy(SinkTarget *to, const SinkTarget *from) {
     *to = *from;
@@ -190,6 +202,36 @@ static void origin_copy(SinkOrigin *to, const SinkOrigin *from) {
     to->former = calloc(from->former_count + 1, sizeof *to->former);
     check(to->former);
     for (size_t i = 0; i < from->former_count; i++) target_copy(&to->former[i], &from->former[i]);
+}
+
+static void left_copy(Sink *to, const Sink *from) {
+    to->left = calloc(from->left_count + 1, sizeof *to->left);
+    check(to->left);
+    for (size_t i = 0; i < from->left_count; i++) {
+        target_copy(&to->left[i].target, &from->left[i].target);
+        to->left[i].group = text_copy(from->left[i].group);
+    }
+}
+
+bool sink_note_left(Sink *sink, const SinkTarget *old, const char *group) {
+    bool fits = sink->left_count < SINK_FORMER_MAX;
+    if (!fits) left_run_deinit(&sink->left[--sink->left_count]);
+    LeftRun *left = calloc(sink->left_count + 1, sizeof *left);
+    check(left);
+    target_copy(&left[0].target, old);
+    left[0].group = text_copy(group);
+    if (sink->left_count > 0) memcpy(left + 1, sink->left, sink->left_count * sizeof *left);
+    free(sink->left);
+    sink->left = left;
+    sink->left_count++;
+    return fits;
+}
+
+void sink_forget_left(Sink *sink, size_t index) {
+    check(index < sink->left_count);
+    left_run_deinit(&sink->left[index]);
+    sink->left_count--;
+    memmove(sink->left + index, sink->left + index + 1, (sink->left_count - index) * sizeof *sink->left);
 }
 
 bool sink_target_same_place(const SinkTarget *a, const SinkTarget *b) {
@@ -219,6 +261,7 @@ void sink_unref(Sink *sink) {
     if (sink == NULL || !drop_reference(&sink->references)) return;
     fields_free(&sink_fields, sink);
     origin_deinit(&sink->origin);
+    left_deinit(sink);
     version_deinit(&sink->version);
     pause_end(&sink->paused);
     free(sink);
@@ -264,6 +307,8 @@ void sink_copy_state(Sink *to, const Sink *from) {
     to->number = from->number;
     to->mapping_version = from->mapping_version;
     origin_copy(&to->origin, &from->origin);
+    left_copy(to, from);
+    to->left_count = from->left_count;
     to->settings = from->settings;
     version_copy(&to->version, &from->version);
     to->created = from->created;

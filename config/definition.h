@@ -185,6 +185,12 @@ typedef struct SinkOrigin {
     size_t former_count;
 } SinkOrigin;
 
+/* A run of a table that the sink replaces no more: what is left of it there is removed. */
+typedef struct LeftRun {
+    SinkTarget target;
+    char *group; /* of its positions, "GROUP#RUN" */
+} LeftRun;
+
 /* What a sink says of where it begins; of sources that keep positions at their destinations. */
 typedef struct SinkStart {
     bool given;
@@ -202,6 +208,8 @@ typedef struct Sink {
     SinkTarget target;
     uint32_t mapping_version; /* number of the version that last changed target; rows of two never share a slice or file */
     SinkOrigin origin;
+    LeftRun *left; /* owned; the last one first */
+    size_t left_count;
     Settings settings;
     DefinitionVersion version;
     usec_t created; /* wall time */
@@ -281,6 +289,10 @@ void source_begin_run(Source *source, usec_t now);
 /* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the
  * last former one. `key`: as SinkOrigin.key. */
 void sink_note_former(Sink *sink, const SinkTarget *old, const char *key);
+/* An unshared copy replaces the table of `old` no more, of which the run `group` was the last one.
+ * false: it has left too many tables, and the first of them is forgotten. */
+bool sink_note_left(Sink *sink, const SinkTarget *old, const char *group);
+void sink_forget_left(Sink *sink, size_t index); /* of an unshared copy */
 /* Do the facts of the origin count for a source with that key? */
 bool sink_origin_counts(const SinkOrigin *origin, const char *key);
 /* Is it one place, by the names of connection and table? */

@@ -131,12 +131,26 @@ static void origin_store(const SinkOrigin *origin, json_t *state) {
     set(state, "former", former);
 }
 
+static void left_store(const Sink *sink, json_t *state) {
+    if (sink->left_count == 0) return;
+    json_t *list = json_array();
+    check(list);
+    for (size_t i = 0; i < sink->left_count; i++) {
+        json_t *left = object_new();
+        set(left, "target", sink_target_store(&sink->left[i].target));
+        set_text(left, "group", sink->left[i].group);
+        check(json_array_append_new(list, left) == 0);
+    }
+    set(state, "left", list);
+}
+
 json_t *sink_store(const Sink *sink) {
     json_t *stored = object_new();
     json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted,
                                 sink->deleted_running);
     set(state, "mappingVersion", json_integer(sink->mapping_version));
     origin_store(&sink->origin, state);
+    left_store(sink, state);
     set(stored, "definition", sink_form(sink));
     set(stored, "state", state);
     return stored;
@@ -280,6 +294,26 @@ static int origin_load(Fault *fault, const Node *state, SinkOrigin *origin) {
     return r;
 }
 
+static int left_load(Fault *fault, const Node *state, Sink *sink) {
+    Node list = node_member(state, "left");
+    size_t count = json_array_size(list.value);
+    int r = 0;
+    if (count == 0) return 0;
+    if (count > SINK_FORMER_MAX) return fault_at(fault, &list, "must have at most %d items", SINK_FORMER_MAX);
+    sink->left = calloc(count, sizeof *sink->left);
+    check(sink->left);
+    for (size_t i = 0; i < count && r == 0; i++) {
+        const json_t *item = json_array_get(list.value, i);
+        const char *group = json_string_value(json_object_get(item, "group"));
+        if (!group) return fault_at(fault, &list, "must name the group of each run");
+        r = sink_target_load(json_object_get(item, "target"), &sink->left[i].target, fault->error);
+        if (r < 0) break;
+        sink->left[i].group = text_copy(group);
+        sink->left_count++;
+    }
+    return r;
+}
+
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     Fault fault = {.error = error, .is_stored = true};
     Node root = {.value = stored}, definition = node_member(&root, "definition"), state_node = node_member(&root, "state");
@@ -288,6 +322,7 @@ int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     int r = sink_read(&fault, &definition, false, NULL, &sink);
     if (r == 0) r = member_u32(&fault, &state_node, "mappingVersion", &sink->mapping_version);
     if (r == 0) r = origin_load(&fault, &state_node, &sink->origin);
+    if (r == 0) r = left_load(&fault, &state_node, sink);
     if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
     sink->number = state.number;

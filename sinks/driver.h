@@ -289,9 +289,14 @@ typedef struct PositionsDriver {
                        size_t *ret_count, Error *error);
     /* Removes all positions of the group in the table (a purge). Removes none if an instance other
      * than `instance` has set any of them; NULL: this is not checked. For a table that is replaced,
-     * it also removes the marks that name the group, and the side table of its open run. */
+     * it also removes the marks that name the group or an earlier run of it, and the side table of
+     * its open run. */
     SinkResult (*remove)(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
                          Error *error);
+    /* Does the same for a table that is replaced, but only if the run of the group is open. Without
+     * the side table the positions of such a run are of no use. Keeps the mark of an earlier run. */
+    SinkResult (*give_up)(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
+                          Error *error);
     /* Copies positions to another table of the same database (`?positions=keep`). Existing
      * positions are not changed. */
     SinkResult (*copy)(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,

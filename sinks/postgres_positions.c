@@ -357,8 +357,8 @@ static const char remove_sql[] =
     " = (w.cluster, w.group_id, w.topic, w.generation, w.partition)";
 
 /* With the marks of the run, and the side table, if it was open. `values`: of remove_sql. */
-static SinkResult remove_run(PostgresSession *session, const SinkTarget *target, const char *const *values, uint64_t *ret_count,
-                             Error *error) {
+static SinkResult remove_run(PostgresSession *session, const SinkTarget *target, const char *const *values, bool only_open,
+                             uint64_t *ret_count, Error *error) {
     RunMarks marks = {0};
     SinkTarget side;
     PGresult *answer = NULL;
@@ -368,12 +368,15 @@ static SinkResult remove_run(PostgresSession *session, const SinkTarget *target,
     if (result == SINK_DONE) result = postgres_marks_lock(session, target, error);
     if (result == SINK_DONE) result = postgres_marks_read(session, target, &marks, error);
     bool nothing = postgres_has_no_positions(session, result), open = result == SINK_DONE && run_marks_open(&marks, values[0]);
+    bool removes = result == SINK_DONE && (open || !only_open);
     if (open) result = postgres_side_lock(session, &side, error);
-    if (result == SINK_DONE) result = postgres_run_on_positions(session, remove_sql, 3, values, &answer, error);
-    if (result == SINK_DONE) *ret_count = strtoull(PQcmdTuples(answer), NULL, 10);
+    if (result == SINK_DONE && removes) result = postgres_run_on_positions(session, remove_sql, 3, values, &answer, error);
+    if (result == SINK_DONE && removes) *ret_count = strtoull(PQcmdTuples(answer), NULL, 10);
     PQclear(answer);
-    if (result == SINK_DONE) result = postgres_marks_remove(session, target, values[0], values[2], &hit_marks, error);
+    if (result == SINK_DONE && removes) result = postgres_marks_remove(session, target, values[0], values[2], &hit_marks, error);
     if (result == SINK_DONE && open && hit_marks > 0) result = postgres_side_drop(session, &side, error);
+    if (result == SINK_DONE && !only_open && marks.done_group && run_is_earlier(marks.done_group, values[0]))
+        result = postgres_marks_remove(session, target, marks.done_group, values[2], &hit_marks, error);
     side_target_deinit(&side);
     run_marks_deinit(&marks);
     result = end(session, result, "change of positions", error);
@@ -381,8 +384,8 @@ static SinkResult remove_run(PostgresSession *session, const SinkTarget *target,
     return nothing ? SINK_DONE : result;
 }
 
-static SinkResult pg_remove(SinkSession *sink_session, const SinkTarget *target, const char *group, const Uuid *instance,
-                            uint64_t *ret_count, Error *error) {
+static SinkResult remove_of_group(SinkSession *sink_session, const SinkTarget *target, const char *group, const Uuid *instance,
+                                  bool only_open, uint64_t *ret_count, Error *error) {
     PostgresSession *session = session_of(sink_session);
     Buffer table = {0};
     postgres_put_table_name(&table, target);
@@ -393,12 +396,23 @@ static SinkResult pg_remove(SinkSession *sink_session, const SinkTarget *target,
     if (target->table.strategy == STRATEGY_REPLACE) {
         *ret_count = 0;
         result = postgres_session_use(session, error);
-        if (result == SINK_DONE) result = remove_run(session, target, values, ret_count, error);
+        if (result == SINK_DONE) result = remove_run(session, target, values, only_open, ret_count, error);
     } else {
         result = change(session, remove_sql, 3, values, ret_count, error);
     }
     buffer_deinit(&table);
     return result;
+}
+
+static SinkResult pg_remove(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
+                            Error *error) {
+    return remove_of_group(session, target, group, instance, false, ret_count, error);
+}
+
+static SinkResult pg_give_up(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
+                             Error *error) {
+    check(target->table.strategy == STRATEGY_REPLACE);
+    return remove_of_group(session, target, group, instance, true, ret_count, error);
 }
 
 static SinkResult pg_copy(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
@@ -423,6 +437,7 @@ const PositionsDriver postgres_positions = {
     .seek = pg_seek,
     .list = pg_list,
     .remove = pg_remove,
+    .give_up = pg_give_up,
     .copy = pg_copy,
     .swap = postgres_swap,
 };

@@ -27,6 +27,13 @@ uint64_t run_of_group(const char *group) {
     return run <= INT64_MAX ? run : 0;
 }
 
+bool run_is_earlier(const char *run_group, const char *than_run_group) {
+    const char *hash = strrchr(run_group, '#');
+    if (!hash || run_of_group(run_group) == 0) return false;
+    return strncmp(run_group, than_run_group, (size_t)(hash - run_group) + 1) == 0 &&
+           run_of_group(run_group) < run_of_group(than_run_group);
+}
+
 void run_marks_add(RunMarks *marks, const char *topic, int64_t next_offset, const char *topic_id) {
     if (next_offset <= 0 || !topic_id) return;
     if (strcmp(topic, REPLACE_MARK_RUN) == 0) {

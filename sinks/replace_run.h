@@ -38,6 +38,9 @@ char *run_group(const char *group, uint64_t run);
 /* The number of such a group; 0: it is of no run. */
 uint64_t run_of_group(const char *group);
 
+/* Are both of one group, and is the first one the earlier run? */
+bool run_is_earlier(const char *run_group, const char *than_run_group);
+
 /* What the marks say; all-zero: there are none. */
 typedef struct RunMarks {
     uint64_t run, done; /* 0: none */

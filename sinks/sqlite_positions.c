@@ -345,8 +345,8 @@ static SinkResult remove_marks(SqliteSession *session, const SinkTarget *target,
 }
 
 /* With the marks of the run, and the side table, if it was open. */
-static SinkResult remove_run(SqliteSession *session, const SinkTarget *target, const char *group, const char *instance, uint64_t *ret_count,
-                             Error *error) {
+static SinkResult remove_run(SqliteSession *session, const SinkTarget *target, const char *group, const char *instance, bool only_open,
+                             uint64_t *ret_count, Error *error) {
     RunMarks marks = {0};
     SinkTarget side;
     STATEMENT statement = NULL;
@@ -354,23 +354,26 @@ static SinkResult remove_run(SqliteSession *session, const SinkTarget *target, c
     int64_t hit = 0, hit_marks = 0;
     side_target_init(&side, target);
     SinkResult result = sqlite_marks_read(session, target, &marks, error);
-    if (result == SINK_DONE) result = sqlite_positions_statement(session, REMOVE, &statement, error);
-    if (result == SINK_DONE) {
+    bool open = result == SINK_DONE && run_marks_open(&marks, group), removes = result == SINK_DONE && (open || !only_open);
+    if (removes) result = sqlite_positions_statement(session, REMOVE, &statement, error);
+    if (result == SINK_DONE && removes) {
         sqlite_bind_text(statement, 1, group);
         sqlite_bind_text(statement, 2, table);
         sqlite_bind_text(statement, 3, instance);
         result = sqlite_step_once(session, statement, &hit, error);
     }
-    if (result == SINK_DONE) result = remove_marks(session, target, group, instance, &hit_marks, error);
-    if (result == SINK_DONE && hit_marks > 0 && run_marks_open(&marks, group)) result = sqlite_side_drop(session->database, &side, error);
+    if (result == SINK_DONE && removes) result = remove_marks(session, target, group, instance, &hit_marks, error);
+    if (result == SINK_DONE && hit_marks > 0 && open) result = sqlite_side_drop(session->database, &side, error);
+    if (result == SINK_DONE && !only_open && marks.done_group && run_is_earlier(marks.done_group, group))
+        result = remove_marks(session, target, marks.done_group, instance, &hit_marks, error);
     *ret_count = (uint64_t)hit;
     side_target_deinit(&side);
     run_marks_deinit(&marks);
     return result;
 }
 
-static SinkResult sqlite_remove(SinkSession *sink_session, const SinkTarget *target, const char *group, const Uuid *instance,
-                                uint64_t *ret_count, Error *error) {
+static SinkResult remove_of_group(SinkSession *sink_session, const SinkTarget *target, const char *group, const Uuid *instance,
+                                  bool only_open, uint64_t *ret_count, Error *error) {
     SqliteSession *session = session_of(sink_session);
     char own[UUID_TEXT_SIZE + 1];
     if (instance) ledger_file_text(instance, own);
@@ -378,8 +381,19 @@ static SinkResult sqlite_remove(SinkSession *sink_session, const SinkTarget *tar
     *ret_count = 0;
     SinkResult result = begin(session, false, error);
     if (result == SINK_DONE && sqlite_positions_are_kept(session))
-        result = remove_run(session, target, group, instance ? own : NULL, ret_count, error);
+        result = remove_run(session, target, group, instance ? own : NULL, only_open, ret_count, error);
     return end(session, result, error);
+}
+
+static SinkResult sqlite_remove(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance,
+                                uint64_t *ret_count, Error *error) {
+    return remove_of_group(session, target, group, instance, false, ret_count, error);
+}
+
+static SinkResult sqlite_give_up(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance,
+                                 uint64_t *ret_count, Error *error) {
+    check(target->table.strategy == STRATEGY_REPLACE);
+    return remove_of_group(session, target, group, instance, true, ret_count, error);
 }
 
 static SinkResult sqlite_copy(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
@@ -398,6 +412,7 @@ const PositionsDriver sqlite_positions = {
     .seek = sqlite_seek,
     .list = sqlite_list,
     .remove = sqlite_remove,
+    .give_up = sqlite_give_up,
     .copy = sqlite_copy,
     .swap = sqlite_swap,
 };

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/control/left_runs.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/positions_job.h"
 
@@ -69,6 +70,7 @@ static void finish(Control *control, Change *change, TaskStatus status, const ch
     tasks_end(control->tasks, change->task, status, text);
     control_store_task(control, change->task);
     change_free(change);
+    if (status == TASK_SUCCESS) left_runs_step(control);
 }
 
 /* As finish, with what was made before. */

@@ -12,6 +12,7 @@
 #include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
 #include "gateway/control/expiry.h"
+#include "gateway/control/left_runs.h"
 #include "sinks/replace_run.h"
 
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
@@ -656,6 +657,7 @@ int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *
         outcome_deinit(&outcome);
         return -1;
     }
+    left_runs_note(control, known, &outcome);
     outcome.runs = outcome.runs || bridge_runs_again(request, known, &outcome);
     check_outcome(&outcome);
     *ret_outcome = outcome;

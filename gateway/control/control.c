@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "gateway/control/change_parts.h"
 #include "gateway/control/expiry.h"
+#include "gateway/control/left_runs.h"
 #include "storage/catalog.h"
 
 #define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
@@ -487,6 +488,7 @@ usec_t control_turn(Control *control) {
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
     if (control->view.connected && !control->view.draining && now >= control->next_expiry) {
         expire(control);
+        left_runs_step(control);
         control->next_expiry = now + EXPIRY_INTERVAL;
     }
     usec_t until_expiry = control->view.draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;

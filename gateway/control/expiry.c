@@ -146,7 +146,8 @@ static void note_positions(Expiry *expiry, const LoadJob *job) {
 }
 
 static bool goes(const Expiry *expiry, const Sink *sink) {
-    return is_idle(expiry, sink) && expiry->cleared[find_sink(expiry, sink) - expiry->sinks];
+    bool has_left = sink->left_count > 0; /* at other tables: see left_runs.h */
+    return !has_left && is_idle(expiry, sink) && expiry->cleared[find_sink(expiry, sink) - expiry->sinks];
 }
 
 /* Memory forgets at once: should the writer fail to, the next start finds them again. */

@@ -14,6 +14,7 @@
  *   bridges.c          what is asked of those who read a broker
  *   connection_pause.c pause and resume of a connection
  *   expiry.c           what is over its age goes
+ *   left_runs.c        what runs leave at destinations
  */
 #pragma once
 

@@ -127,6 +127,7 @@ RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGat
         if (moves) take_out(source, known);
         sink_unref(known->sink);
         known->sink = take_sink;
+        known->gave_up = false;
         return moves ? put_in(source, known) : known;
     }
     RegistrySink *added = calloc(1, sizeof *added);

@@ -23,6 +23,7 @@
 typedef struct RegistrySink {
     Sink *sink;     /* owned reference */
     SinkGate *gate; /* owned reference; one for the life of the sink in this process */
+    bool gave_up;   /* it is deleted, and its destination has nothing of an open run (left_runs.h) */
 } RegistrySink;
 
 typedef struct RegistrySource {

@@ -56,6 +56,9 @@ SinkResult loader_group(const Loader *loader, Kept *kept, LoadJob *job) {
     job->changed = 0;
     if (result != SINK_DONE) return result;
     if (job->deed == GROUP_REMOVE) return remove_group(loader, kept, job);
+    if (job->deed == GROUP_GIVE_UP)
+        return kept->driver->positions->give_up(kept->session, &job->target, job->group, &loader->loaders->options.instance, &job->changed,
+                                                &job->request.error);
     return kept->driver->positions->copy(kept->session, &job->copied_from, &job->target, job->group, &job->changed, &job->request.error);
 }
 

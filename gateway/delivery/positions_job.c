@@ -170,6 +170,10 @@ LoadJob *remove_job_new(const SinkTarget *target, const char *label, uint32_t si
     return group_job_new(GROUP_REMOVE, target, label, sink, group, reply, context);
 }
 
+LoadJob *give_up_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context) {
+    return group_job_new(GROUP_GIVE_UP, target, label, sink, group, reply, context);
+}
+
 LoadJob *copy_job_new(const SinkTarget *from, const SinkTarget *to, const char *label, uint32_t sink, const char *group, Mailbox *reply,
                       void *context) {
     LoadJob *job = group_job_new(GROUP_COPY, to, label, sink, group, reply, context);

@@ -59,6 +59,8 @@ LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink
  * become those of another table of the same connection as well, but where it has some already.
  * `changed` is how many. load_job_free().
  */
+/* Or an open run is given up (PositionsDriver.give_up). */
+LoadJob *give_up_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context);
 LoadJob *remove_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context);
 LoadJob *copy_job_new(const SinkTarget *from, const SinkTarget *to, const char *label, uint32_t sink, const char *group, Mailbox *reply,
                       void *context);

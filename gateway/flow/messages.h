@@ -431,7 +431,7 @@ typedef struct LoadFile {
 } LoadFile;
 
 /* An operation on all positions of a group in a table. */
-typedef enum GroupDeed { GROUP_REMOVE, GROUP_COPY } GroupDeed;
+typedef enum GroupDeed { GROUP_REMOVE, GROUP_COPY, GROUP_GIVE_UP } GroupDeed;
 
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {

@@ -279,6 +279,67 @@ def test_a_stream_that_is_made_anew_in_a_run_begins_another_one(place, meanwhile
     assert place.gateway.api("GET", "/sources/s").json["version"]["description"] == "another run, since a topic was made anew"
 
 
+def left_at_destination(place):
+    """Positions and marks of runs, and side tables."""
+    positions = "_sluice_positions" if place.connection == "local" else "sluice.positions"
+    return place.sides() + place.rows(f"SELECT group_id, topic FROM {positions} WHERE group_id LIKE '%#%' OR group_id = ''")
+
+
+def begin_run_that_waits(place):
+    """A run is done, and the next one has its rows in the gateway."""
+    place.put(1, 30)
+    place.add()
+    place.wait_finished()
+    place.put(2, 50)
+    place.gateway.change("PUT", "/sources/s/sinks/k/pause")
+    place.resume()
+    wait_until("rows wait", lambda: place.waiting() == 50 and place.sides(), LONG)
+
+
+@pytest.mark.parametrize("change", [{"strategy": "merge"}, {"tableId": "u"}])
+def test_a_table_that_is_replaced_no_more_keeps_nothing_of_runs(place, change):
+    begin_run_that_waits(place)
+    if "strategy" in change:
+        change = {**change, "mapping": {"columns": KEYED}, "tableId": "u"}
+    place.gateway.change("PATCH", "/sources/s/sinks/k", {"table": change})
+    place.gateway.change("PUT", "/sources/s/sinks/k/resume")
+    wait_until("the new table", lambda: len(place.rows("SELECT n FROM u")) == 50, LONG)
+    place.wait_finished("replaced" if "strategy" not in change else None)
+    table = "t" if place.connection == "local" else "public.t"
+    positions = "_sluice_positions" if place.connection == "local" else "sluice.positions"
+    wait_until("nothing is left", lambda: place.rows(f"SELECT * FROM {positions} WHERE table_name = '{table}'") == [], LONG)
+    assert place.sides() == [] and place.have() == rows_of(1, 30)
+
+
+@pytest.mark.parametrize("of", ["/sources/s/sinks/k", "/sources/s"])
+def test_a_deletion_in_a_run_leaves_no_side_table(place, of):
+    begin_run_that_waits(place)
+    place.gateway.change("DELETE", of)
+    wait_until("the side table is gone", lambda: place.sides() == [], LONG)
+    assert len(left_at_destination(place)) == 1, "the mark of the run that is done"
+    place.gateway.change("PUT", f"{of}/undelete")
+    wait_until("the run is collected anew", lambda: place.have() == rows_of(2, 50), LONG)
+    place.wait_finished()
+
+
+@pytest.mark.parametrize("method, body", [("DELETE", None), ("PATCH", {"table": {"connection": "local"}})])
+def test_a_destination_that_is_down_is_cleared_later(gateway_factory, nats, postgres, method, body):
+    clean(postgres)
+    gateway = gateway_factory(config(nats, postgres)).start()
+    place = Place(nats, gateway, "warehouse", postgres.rows)
+    begin_run_that_waits(place)
+    postgres.stop()
+    try:
+        gateway.change(method, "/sources/s/sinks/k", body)  # it holds up nothing
+        wait_until("it says so", lambda: "cannot be removed yet" in gateway.log_text(), LONG)
+    finally:
+        postgres.start()
+    gateway.stop()
+    gateway.start()
+    wait_until("the side table is gone", lambda: place.sides() == [], LONG)
+    clean(postgres)
+
+
 class Reader(threading.Thread):
     """Looks at the table all the time: it has the rows of one run, all of them."""
 

@@ -558,6 +558,15 @@ static void a_run_that_is_removed(void **state) {
     assert_int_equal(count, 2);
     assert_marks("purged", "");
     assert_count("purged", "3");
+    /* Given up: nothing of another run, and all of the open one. */
+    assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
+    must(driver->positions->give_up(session, target, "g#4", &own, &count, &error), &error);
+    must(driver->positions->give_up(session, target, "g#5", &other, &count, &error), &error);
+    assert_marks("purged", "run|5|g#5");
+    assert_count("purged__replace", "0");
+    must(driver->positions->give_up(session, target, "g#5", &own, &count, &error), &error);
+    assert_int_equal(count, 2);
+    assert_marks("purged", "");
     /* The side table is gone with it: one of that name is somebody else's now. */
     run_sql("CREATE TABLE purged__replace (a bigint)");
     run_sql("DROP TABLE purged__replace");
@@ -565,7 +574,18 @@ static void a_run_that_is_removed(void **state) {
     assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
     SwapJob job;
     must(replace_try_swap(session, &bridge, 0, true, &job, &error), &error);
+    must(driver->positions->give_up(session, target, "g#5", &own, &count, &error), &error);
+    assert_int_equal(count, 0); /* the table has its rows */
+    assert_marks("purged", "run|5|g#5\ndone|5|g#5");
     must(driver->positions->remove(session, target, "g#5", NULL, &count, &error), &error);
+    assert_int_equal(count, 2);
+    assert_marks("purged", "");
+    /* The mark of the run before goes with an open one. */
+    assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
+    must(replace_try_swap(session, &bridge, 0, true, &job, &error), &error);
+    replace_use_run(&bridge, 6);
+    assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
+    must(driver->positions->remove(session, target, "g#6", &own, &count, &error), &error);
     assert_int_equal(count, 2);
     assert_marks("purged", "");
 }

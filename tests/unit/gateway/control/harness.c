@@ -73,7 +73,7 @@ static void answer_tests(Harness *harness) {
 /* Notes what is done, "remove sluice-1-s t ", and that others have set positions since, if
  * `foreign_positions`. */
 static void answer_positions(Harness *harness, LoadJob *job) {
-    static const char *const deeds[] = {[GROUP_REMOVE] = "remove", [GROUP_COPY] = "copy"};
+    static const char *const deeds[] = {[GROUP_REMOVE] = "remove", [GROUP_COPY] = "copy", [GROUP_GIVE_UP] = "giveUp"};
     size_t used = strlen(harness->positions);
     (void)snprintf(harness->positions + used, sizeof harness->positions - used, "%s %s %s%s%s ", deeds[job->deed], job->group,
                    job->deed == GROUP_COPY ? sink_target_name(&job->copied_from) : "", job->deed == GROUP_COPY ? ">" : "",
