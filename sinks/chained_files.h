@@ -1,6 +1,6 @@
 /*
- * The files of an import as one: rows one file behind the other, for a driver that must have sent
- * all of them before it writes the first one to the table. One thread, the loader's.
+ * Joins the files of an import to one reader, for a driver that must have sent all of them before
+ * it writes the first row to the table. One thread, that of the loader.
  */
 #pragma once
 
@@ -11,12 +11,13 @@ typedef struct ChainedFiles {
     SinkRows reader; /* first */
     ImportFile **files;
     size_t count;
-    size_t at;        /* the file that is read; count: the end */
-    ImportFile whole; /* all of them: its reader, counts, and the id of the first */
+    size_t at;        /* index of the file that is read; `count` at the end */
+    ImportFile whole; /* all files together: the reader, the counts, and the id of the first file */
 } ChainedFiles;
 
-/* Of the files that were not imported before and have rows that go in. Must not move afterwards. */
+/* Chains the files that were not imported before and have rows to import. Must not move
+ * afterwards. */
 void chained_files_init(ChainedFiles *chain, const ImportJob *job);
-/* Rejects of the whole become those of the file that has the row. */
+/* Assigns the rejects of the chain to the files that have the rows. */
 void chained_files_name_rejects(const ChainedFiles *chain, SinkRejects *rejects);
 void chained_files_deinit(ChainedFiles *chain);

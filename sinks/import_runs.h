@@ -1,36 +1,37 @@
 /*
- * The runs of an import's files, the same for every driver: decides which go in, and has the
- * readers leave out the rows of the others. Pure but for the readers. The calling thread is the
- * loader's.
+ * The runs of an import's files, for all drivers: decides which runs are taken, and makes the
+ * readers leave out the rows of the others. Pure except for the readers. The thread of the loader.
  */
 #pragma once
 
 #include "sinks/driver.h"
 
-#define IMPORT_STARTS_MAX 5 /* how often an import begins, when a position changes under it each time */
+#define IMPORT_STARTS_MAX 5 /* maximum number of times that an import begins, if a position changes each time */
 
-/* Before the positions are read. Is it an import with runs? */
+/* Is it an import with runs? Call it before the positions are read. */
 bool import_has_runs(const ImportJob *job);
-/* After they were read: all must be there. SINK_REFUSED: positionsMissing. */
+/* Checks after the positions were read that all exist. SINK_REFUSED: positionsMissing. */
 SinkResult import_runs_begin(const ImportJob *job, Error *error);
 /* Decides about the runs of file `index`, and sets left_out. In order of the files. */
 void import_runs_decide(const ImportJob *job, size_t index);
-/* File `index`, the last one that was decided, was imported before: its runs do not count for the
+/* The file `index`, which was decided last, was imported before: its runs do not count for the
  * positions. */
 void import_runs_take_back(const ImportJob *job, size_t index);
-/* The reader gives the rows that go in. */
+/* Makes the reader return only rows of runs that are taken. */
 void import_runs_leave_out(const ImportFile *file);
-/* Of an import that failed: what it set in the files. */
+/* Resets what a failed import has set in the files. */
 void import_runs_forget(ImportJob *job);
-/* Positions that change, in their order; *ret_changed (free()) are their indexes. */
+/* Returns the positions that change, in their order. *ret_changed (free()) has their indexes. */
 size_t positions_changed(const ImportPosition *positions, size_t count, size_t **ret_changed);
 
-/* After the positions of the job were read: those that a run needs must be there, SINK_REFUSED:
- * positionsMissing. Decides about the runs. */
+/* Decides about the runs after the positions of the job were read. The positions that a run needs
+ * must exist, otherwise SINK_REFUSED: positionsMissing. */
 SinkResult positions_job_decide(const PositionsJob *job, Error *error);
-/* The positions of a claim, to be read; free(). Asserts that it is of one cluster and group. */
+/* Returns the positions of a claim, to be read; free(). Checks that they are of one cluster and
+ * group. */
 ImportPosition *claim_positions(const ClaimJob *job);
-/* Asserts that a seek is in order and of one cluster and group. */
+/* Checks that a seek is in key order, and of one cluster and group. */
 void seek_assert(const SeekJob *job);
-/* Is each position as the job (`before`: its positions before they were read) demands? */
+/* Does each position have the value that the job demands (`before`: its positions before they were
+ * read)? */
 SinkResult seek_check(const SeekJob *job, const ImportPosition *before, Error *error);

@@ -1,5 +1,5 @@
-/* What the ledger at a destination has of one imported file, as text: the same columns and the same
- * comparison for every SQL destination. */
+/* The row of one imported file in the ledger at a destination, as text. All SQL destinations have
+ * the same columns and the same comparison. */
 #pragma once
 
 #include "sinks/driver.h"
@@ -17,15 +17,16 @@ typedef struct LedgerEntry {
     Buffer outcomes;
 } LedgerEntry;
 
-/* `entry` must not move afterwards. The runs of the file, if it has any, are decided, and left_out
- * is set. */
+/* Makes the row of a file. `entry` must not move afterwards. If the file has runs, they must be
+ * decided, and left_out must be set. */
 void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFile *file);
 void ledger_entry_deinit(LedgerEntry *entry);
 /*
- * Compares with what is there (a value may be NULL: nothing). Only the rows may be more, by up to
- * file->damaged_rows: they were imported before they were damaged, and file->rows becomes what is
- * there. What was left out may differ: file->left_out and the outcomes of the runs become those of
- * the import that was. SINK_REFUSED: ledgerConflict.
+ * Compares the row with the existing one (a value may be NULL). Only `rows` of the existing row may
+ * be higher, by up to file->damaged_rows: these rows were imported before they were damaged, and
+ * file->rows is set to the existing number. The rows that were left out may differ: file->left_out
+ * and the outcomes of the runs are set to those of the earlier import. Any other difference is
+ * SINK_REFUSED: ledgerConflict.
  */
 SinkResult ledger_entry_compare(const LedgerEntry *entry, ImportFile *file, const char *const *there, Error *error);
 /* The id of a file as text, NUL-terminated. */

@@ -42,13 +42,13 @@ typedef struct AvroForm AvroForm;
 #define AVRO_SCHEMA_PARTS_MAX 20000 /* objects and arrays in its JSON */
 #define AVRO_FORM_DEPTH_MAX 128     /* of the JSON form, as the scanner takes it; and of types in types */
 
-/* `schema` is JSON. -EINVAL: it is no Avro schema, or too large, or libavro does not know what is
- * in it: the text says what. */
+/* Compiles a schema, which is JSON. -EINVAL: it is not an Avro schema, is too large, or has parts
+ * that libavro does not support; the text has the reason. */
 int avro_form_new(Span schema, AvroForm **ret_form, Error *error);
 void avro_form_free(AvroForm *form);          /* NULL-safe */
-size_t avro_form_bytes(const AvroForm *form); /* about what it takes in memory */
+size_t avro_form_bytes(const AvroForm *form); /* approximate size in memory */
 
-/* Appends the JSON form of `record`, of at most `json_bytes_max` bytes. -EBADMSG: the record is not
- * of this schema, or has bytes behind its end; -EFBIG: its JSON form is longer or deeper. The text
- * names the field; `out` is then as it was. */
+/* Appends the JSON form of `record`, at most `json_bytes_max` bytes. -EBADMSG: the record is not of
+ * this schema, or has further bytes behind its end. -EFBIG: its JSON form is longer or deeper. The
+ * text names the field. Then `out` is unchanged. */
 int avro_form_read(AvroForm *form, Span record, size_t json_bytes_max, Buffer *out, Error *error);
