@@ -26,7 +26,7 @@ class Publisher(threading.Thread):
     def __init__(self, server, records, rate, seed, say):
         super().__init__(daemon=True)
         self.client = copy.copy(server)
-        self.client.connection, self.client.inbox = None, "publisher"
+        self.client.connection = None  # one of its own
         self.records, self.rate, self.chance = records, rate, random.Random(seed)
         self.ended = threading.Event()
         self.stored = 0

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 
 DEADLINE = 60
 
@@ -37,7 +38,8 @@ class Nats:
         self.login = None if login is None or not jetstream else dict(login)
         self.process = None
         self.connection = None
-        self.inbox = "inbox"  # another one for each further client
+        self.inbox = None  # of the connection: a cluster gives an answer to all clients that have its subject
+        self.asked = 0  # requests, whose answers are told by this number
         (self.directory / "server.conf").write_text(
             f'listen: "127.0.0.1:{self.port}"\n'
             + (f'jetstream {{ store_dir: "{self.directory}/store" }}\n' if jetstream else "")
@@ -96,6 +98,7 @@ class Nats:
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
         self.connection = plain.makefile("rwb")
         plain.close()
+        self.inbox = f"inbox-{uuid.uuid4().hex}"
         assert self.connection.readline().startswith(b"INFO "), "not a NATS server"
         options = {"verbose": False, "pedantic": False, "headers": True, "name": "test", **self.login}
         self.connection.write(b"CONNECT " + json.dumps(options).encode() + f"\r\nSUB {self.inbox}.> 1\r\nPING\r\n".encode())
@@ -108,32 +111,49 @@ class Nats:
             self.connection = None
 
     def read_until(self, wanted):
-        """The body of the next message, or b"" when the line `wanted` comes."""
+        """The subject and the body of the next message, or two times b"" when the line `wanted` comes."""
         while line := self.connection.readline():
-            word = line.split(b" ", 1)[0].strip()
+            word, *rest = line.split()
             if word == wanted:
-                return b""
+                return b"", b""
             if word == b"PING":
                 self.connection.write(b"PONG\r\n")
                 self.connection.flush()
             elif word == b"-ERR":
                 raise NatsError(line.decode().strip())
             elif word in (b"MSG", b"HMSG"):
-                size = int(line.split()[-1])
-                head = int(line.split()[-2]) if word == b"HMSG" else 0
-                return self.connection.read(size + 2)[head:size]
+                size = int(rest[-1])
+                head = int(rest[-2]) if word == b"HMSG" else 0
+                return rest[0], self.connection.read(size + 2)[head:size]
         raise ConnectionError("the server closed the connection")
+
+    def request(self, subject, data, head=b""):
+        """Sends it when the connection is flushed. The number of its answer."""
+        self.asked += 1
+        reply = f"{self.inbox}.{self.asked}"
+        line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(data)}\r\n" if head else f"PUB {subject} {reply} {len(data)}\r\n"
+        self.connection.write(line.encode() + head + data + b"\r\n")
+        return self.asked
+
+    def answers(self, numbers):
+        """{number: answer} of these requests. What comes late of others, whose answers nobody waited for, is left out."""
+        self.connection.flush()
+        subjects = {f"{self.inbox}.{number}".encode(): number for number in numbers}
+        found = {}
+        while len(found) < len(subjects):
+            subject, body = self.read_until(b"never")
+            if subject in subjects:
+                answer = found[subjects[subject]] = json.loads(body)
+                if "error" in answer:
+                    raise NatsError(answer["error"]["description"])
+        return found
 
     def jetstream(self, what, body=None):
         """A request of the JetStream API ("STREAM.CREATE.name"); its answer."""
         self.connect()
         data = json.dumps(body).encode() if body is not None else b""
-        self.connection.write(f"PUB $JS.API.{what} {self.inbox}.api {len(data)}\r\n".encode() + data + b"\r\n")
-        self.connection.flush()
-        answer = json.loads(self.read_until(b"never"))
-        if "error" in answer:
-            raise NatsError(answer["error"]["description"])
-        return answer
+        number = self.request(f"$JS.API.{what}", data)
+        return self.answers([number])[number]
 
     def create_stream(self, name, subjects, **fields):
         return self.jetstream(f"STREAM.CREATE.{name}", {"name": name, "subjects": subjects, "storage": "file", "retention": "limits", **fields})
@@ -150,19 +170,8 @@ class Nats:
         bodies = [body.encode() if isinstance(body, str) else body for body in bodies]
         last = 0
         for start in range(0, len(bodies), 500):
-            part = bodies[start : start + 500]
-            for body in part:
-                if head:
-                    line = f"HPUB {subject} {self.inbox}.ack {len(head)} {len(head) + len(body)}\r\n"
-                else:
-                    line = f"PUB {subject} {self.inbox}.ack {len(body)}\r\n"
-                self.connection.write(line.encode() + head + body + b"\r\n")
-            self.connection.flush()
-            for _ in part:
-                answer = json.loads(self.read_until(b"never"))
-                if "error" in answer:
-                    raise NatsError(answer["error"]["description"])
-                last = answer["seq"]
+            numbers = [self.request(subject, body, head) for body in bodies[start : start + 500]]
+            last = self.answers(numbers)[numbers[-1]]["seq"]
         return last
 
     def purge(self, stream, **fields):

@@ -1,11 +1,15 @@
 """Sources of type kafka: records of a real broker become rows, each once, whatever happens to the gateway."""
 
+import contextlib
+import datetime
 import json
 import signal
 import sys
 import threading
+import time
 import uuid
 
+import psycopg2
 import pytest
 
 from sluice import AT_ONCE, ROOT, wait_until
@@ -133,11 +137,9 @@ def test_a_lost_data_directory(kafka, topic, gateway_factory, postgres):
     wait_for("all rows", rows, expected(kafka, topic))
 
 
-def rows_of(postgres, table):
-    import psycopg2
-
+def rows_of(postgres, table, columns="p, o"):
     try:
-        return postgres.rows(f'SELECT p, o FROM "{table}" ORDER BY 1, 2')
+        return postgres.rows(f'SELECT {columns} FROM "{table}" ORDER BY 1, 2')
     except psycopg2.errors.UndefinedTable:
         return []
 
@@ -481,3 +483,68 @@ def test_a_tombstone_deletes_the_row_of_its_key(kafka, topic, gateway_factory, p
     wait_until("the rows that are left", lambda: rows() == [("b", 4), ("c", 3)], LONG)
     kafka.produce(topic, ["c|", 'd|{"n":5}'], arguments=keyed)
     wait_until("the next deletion", lambda: rows() == [("b", 4), ("d", 5)], LONG)
+
+
+# ---- columns that are inferred ---------------------------------------------------------------------------------------
+
+COLUMNS_WAIT = 5  # seconds that records wait for their columns
+
+
+def columns_come(gateway, name):
+    """Waits for the column. Did it come while records still wait for it, on any machine?"""
+    began = time.time()  # or later: the source does not read while it starts
+
+    def is_there():
+        nonlocal began
+        state = gateway.api("GET", "/sources/s/bridge").json
+        if state.get("state") == "starting" and state.get("at"):
+            began = max(began, datetime.datetime.fromisoformat(state["at"].replace("Z", "+00:00")).timestamp())
+        return name in [column["name"] for column in gateway.api("GET", "/sources/s/sinks/k").json["table"]["mapping"]["columns"]]
+
+    wait_until(f"column {name}", is_there, LONG)
+    return time.time() - began < COLUMNS_WAIT
+
+
+@contextlib.contextmanager
+def names_taken(postgres, table):
+    """Nobody names columns of the table meanwhile. Gives a function: does somebody wait to do so?"""
+    key = "pg_advisory_lock(hashtextextended(concat_ws(E'\\x01', 'sluice columns', %s), 0))"
+    connection = psycopg2.connect(postgres.uri)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {key}", (table,))
+        yield lambda: postgres.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") != [(0,)]
+    finally:
+        connection.close()
+
+
+def test_records_wait_for_the_columns_that_are_inferred(kafka, topic, gateway_factory, postgres):
+    """Of the first records of a topic, and of later ones with a new field; the gateway is killed while these wait."""
+    table = f"public.{topic.replace('-', '_')}"
+    gateway = gateway_factory(quick(kafka, postgres)).start()
+    kafka.produce(topic, [json.dumps({"n": n, "first": f"a{n}"}) for n in range(200)])
+    gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "kafka", "kafka": {"connection": "events", "topics": [topic]}})
+    target = {"connection": "warehouse", "tableId": table, "mapping": {"infer": {}}}
+    gateway.change("POST", "/sources/s/sinks", {"sinkId": "k", "name": "k", "table": target})
+    gateway.set("/sources/s/sinks/k", AT_ONCE)
+    first_in_time = columns_come(gateway, "first")
+    places = lambda: rows_of(postgres, topic.replace("-", "_"), "_partition, _offset")  # noqa: E731
+    wait_for("rows", places, expected(kafka, topic))
+    with names_taken(postgres, table) as somebody_waits:
+        sent = time.time()
+        kafka.produce(topic, [json.dumps({"n": n, "first": f"a{n}", "second": n * 2}) for n in range(200, 400)])
+        wait_until("it asks for a name", somebody_waits)
+        gateway.kill()
+        if time.time() - sent < COLUMNS_WAIT:
+            assert len(places()) == 200
+    gateway.start()
+    second_in_time = columns_come(gateway, "second")
+    wait_for("rows behind the kill", places, expected(kafka, topic))
+    # What was late for its column is in _rest; nothing is lost, and nothing is there twice.
+    early = postgres.rows(f"SELECT n FROM {table} WHERE _rest IS NOT NULL")
+    assert not early or not (first_in_time and second_in_time), early
+    whole = "coalesce(to_jsonb({0}), _rest::jsonb->'{0}')"
+    fields = ", ".join(whole.format(name) for name in ("n", "first", "second"))
+    wanted = [(n, f"a{n}", n * 2 if n >= 200 else None) for n in range(400)]
+    assert sorted(postgres.rows(f"SELECT {fields} FROM {table}")) == wanted

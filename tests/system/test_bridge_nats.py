@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -456,16 +455,11 @@ def test_a_stop_while_the_server_hangs(gateway_factory, nats, durable):
         wait_for(lambda: local(gateway), range(1, turn * 3000 + 3001))
 
 
-ELECTIONS = pytest.mark.skipif(
-    not os.environ.get("SLUICE_NATS_ELECTIONS"), reason="nats-server 2.9 does not always agree with itself behind an election: SLUICE_NATS_ELECTIONS=1 runs it"
-)
-
-
-@pytest.mark.parametrize("durable", ["own", pytest.param("none", marks=ELECTIONS)])
+@BOTH
 def test_the_leader_of_a_stream_is_killed(gateway_factory, durable, monkeypatch):
     """A cluster of three: what is read goes on with another leader.
 
-    What counts is what the stream has: nats-server 2.9 sometimes acknowledges the first message behind an election and does not keep it.
+    What counts is what the stream has in the end.
     """
     gone = {"gone": True}  # the answer of a stream that has no message of a number
     routes = [free_port() for _ in range(3)]
@@ -514,9 +508,9 @@ def test_the_leader_of_a_stream_is_killed(gateway_factory, durable, monkeypatch)
             found = []
             for sequence in range(1, last + 1):
                 message = ask("STREAM.MSG.GET.ORDERS", {"seq": sequence})
-                if message == gone:  # it was acknowledged and not kept, and its number was not used again
+                if message == gone:
                     continue
-                if not message or "message" not in message:  # an answer to an earlier question may come late
+                if not message:
                     return None
                 found.append(json.loads(base64.b64decode(message["message"]["data"]))["n"])
             return sorted(found)
