@@ -30,6 +30,7 @@ static json_t *make_sink(const Gateway *node, SinkKind kind) {
                               kind == SINK_KEYED ? "merge" : "append", "mapping", mapping);
     json_t *columns = NULL;
     check(table);
+    if (kind == SINK_WIDE && world->ignores) check(json_object_set_new(table, "onSchemaDrift", json_string("ignore")) == 0);
     if (kind == SINK_KEYED)
         columns = json_pack("[{s:s,s:s,s:s,s:s,s:b},{s:s,s:s,s:s,s:s,s:b}]", "name", "k", "type", "path", "path", "k", "dataType",
                             "integer", "primaryKey", 1, "name", "t", "type", "path", "path", "t", "dataType", "integer", "optional", 1);

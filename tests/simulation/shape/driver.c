@@ -115,7 +115,8 @@ static SinkResult shape_columns(SinkSession *session, ColumnsJob *job, Error *er
 
 /* All rows of a file were sent, are as they were, and were made with one version, of which the file
  * keeps the target. */
-static size_t *check_file(const ImportJob *job, const ImportFile *file, uint64_t look, size_t *ret_count, Error *error) {
+static size_t *check_file(const ImportJob *job, const ImportFile *file, uint64_t look, size_t *ret_count, json_t **ret_left_out,
+                          Error *error) {
     size_t *rows = NULL, count = 0, room = 0;
     const Version *version = NULL;
     int r = file->reader->seek(file->reader, file->first_row, error);
@@ -145,18 +146,21 @@ static size_t *check_file(const ImportJob *job, const ImportFile *file, uint64_t
         return NULL;
     }
     expect(count > 0 && count == file->rows);
-    if (version) events_check_target(version, job->target);
+    *ret_left_out = version ? events_check_target(version, job->target) : NULL;
     return rows;
 }
 
-static void commit(const ImportJob *job, const size_t *rows, size_t count) {
+static void commit(const ImportJob *job, const size_t *rows, size_t count, json_t *left_out) {
     static uint64_t look = UINT64_MAX;
+    world->tick++;
     for (size_t i = 0; i < count; i++) {
         SentRow *row = &world->sent.rows[rows[i]];
         /* Deletions of one text are told apart by what has arrived: until here a file may have been
          * one that was imported before. */
         if (row->deletes) row = events_find_row(row->text, row->size, job->target, look--);
         if (row->arrived++ > 0) fail("a row of event %zu was imported a second time: %s", row->event, row->text);
+        row->tick = world->tick;
+        row->left_out = json_incref(left_out);
         tables_note_arrival(row);
     }
 }
@@ -166,11 +170,12 @@ static SinkResult shape_import(SinkSession *session, ImportJob *job, Error *erro
     unsigned tables_left;
     look++;
     size_t **rows = calloc(job->file_count, sizeof *rows), *counts = calloc(job->file_count, sizeof *counts);
-    check(rows && counts);
+    json_t **left_out = calloc(job->file_count, sizeof *left_out);
+    check(rows && counts && left_out);
     SinkResult result = SINK_DONE;
     if (world->down) result = refuse_call(error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++)
-        if (!(rows[i] = check_file(job, &job->files[i], look, &counts[i], error))) result = SINK_RETRY;
+        if (!(rows[i] = check_file(job, &job->files[i], look, &counts[i], &left_out[i], error))) result = SINK_RETRY;
     if (result == SINK_DONE && chance(30)) shape_interrupt();
     Fault fault = FAULT_NONE;
     if (result == SINK_DONE) {
@@ -183,7 +188,7 @@ static SinkResult shape_import(SinkSession *session, ImportJob *job, Error *erro
             if (job->rejected_rows > 0 || job->swallowed_rows > 0) fail("the table refuses rows of %s", job->sink_label);
             for (size_t i = 0; i < job->file_count; i++) {
                 sum.found_imported += job->files[i].already_imported;
-                if (!job->files[i].already_imported) commit(job, rows[i], counts[i]);
+                if (!job->files[i].already_imported) commit(job, rows[i], counts[i], left_out[i]);
             }
             sum.imports++;
             tables_note_import();
@@ -193,8 +198,12 @@ static SinkResult shape_import(SinkSession *session, ImportJob *job, Error *erro
         result = end_call(session, fault, result, error);
         job->proven_absent = job->proven_absent && result != SINK_DONE;
     }
-    for (size_t i = 0; i < job->file_count; i++) free(rows[i]);
+    for (size_t i = 0; i < job->file_count; i++) {
+        free(rows[i]);
+        json_decref(left_out[i]);
+    }
     free(rows);
+    free(left_out);
     free(counts);
     return result;
 }

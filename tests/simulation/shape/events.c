@@ -10,6 +10,7 @@
 #include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "mapping/row.h"
 #include "tests/simulation/shape/shape.h"
 
 #define FIELDS_MOST 20
@@ -144,7 +145,10 @@ void events_begin(void) {
 void events_end(void) {
     Sent *sent = &world->sent;
     for (size_t i = 0; i < sent->event_count; i++) json_decref(sent->events[i].body);
-    for (size_t i = 0; i < sent->row_count; i++) free(sent->rows[i].text);
+    for (size_t i = 0; i < sent->row_count; i++) {
+        free(sent->rows[i].text);
+        json_decref(sent->rows[i].left_out);
+    }
     for (size_t i = 0; i < sent->version_count; i++) sink_unref(sent->versions[i].sink);
     free(sent->requests);
     free(sent->events);
@@ -258,14 +262,20 @@ SinkKind events_kind(const char *table_id) {
 }
 
 /* Is it the same, as far as rows depend on it? */
+static bool is_same_column(const Column *x, const Column *y) {
+    if (strcmp(x->name, y->name) != 0 || x->data_type != y->data_type || x->inferred != y->inferred) return false;
+    return !x->path == !y->path && (!x->path || strcmp(x->path, y->path) == 0);
+}
+
+/* Is `b` the target `a`, but for columns that it leaves out? */
+static bool is_part(const SinkTarget *a, const SinkTarget *b) {
+    size_t at = 0;
+    for (size_t i = 0; i < a->column_count; i++) at += at < b->column_count && is_same_column(&a->columns[i], &b->columns[at]);
+    return at == b->column_count && strcmp(a->table.table_id, b->table.table_id) == 0;
+}
+
 static bool is_same(const SinkTarget *a, const SinkTarget *b) {
-    if (a->column_count != b->column_count || strcmp(a->table.table_id, b->table.table_id) != 0) return false;
-    for (size_t i = 0; i < a->column_count; i++) {
-        const Column *x = &a->columns[i], *y = &b->columns[i];
-        if (strcmp(x->name, y->name) != 0 || x->data_type != y->data_type || x->inferred != y->inferred) return false;
-        if (!x->path != !y->path || (x->path && strcmp(x->path, y->path) != 0)) return false;
-    }
-    return true;
+    return a->column_count == b->column_count && is_part(a, b);
 }
 
 size_t events_version(unsigned node, unsigned life, const Sink *sink) {
@@ -286,8 +296,62 @@ size_t events_version(unsigned node, unsigned life, const Sink *sink) {
     return sent->version_count++;
 }
 
-void events_check_target(const Version *version, const SinkTarget *target) {
-    if (!is_same(&version->sink->target, target)) fail("a file of sink %s has not the target of its rows", version->sink->sink_id);
+json_t *events_check_target(const Version *version, const SinkTarget *target) {
+    const SinkTarget *whole = &version->sink->target;
+    if (is_same(whole, target)) return NULL;
+    if (whole->table.on_schema_drift != SCHEMA_DRIFT_IGNORE || !is_part(whole, target))
+        fail("a file of sink %s has not the target of its rows", version->sink->sink_id);
+    json_t *left_out = json_array();
+    for (size_t i = 0, at = 0; i < whole->column_count; i++) {
+        const Column *column = &whole->columns[i];
+        if (at < target->column_count && is_same_column(column, &target->columns[at])) {
+            at++;
+            continue;
+        }
+        if (tables_has_column(whole->table.table_id, column->name))
+            fail("an import of sink %s leaves out \"%s\", and the table has it", version->sink->sink_id, column->name);
+        check(json_array_append_new(left_out, json_string(column->name)) == 0);
+    }
+    return left_out;
+}
+
+char **events_cells(const SentRow *row) {
+    size_t count = sink_target_cells(&world->sent.versions[row->version].sink->target);
+    RowReader reader = {.text = {row->text, row->size}};
+    RowCell *read = calloc(count, sizeof *read);
+    char **cells = calloc(count, sizeof *cells);
+    check(read && cells && row_read(&reader, read, count) == 0);
+    for (size_t i = 0; i < count; i++) {
+        if (read[i].is_null) continue;
+        cells[i] = strndup(read[i].data, read[i].size);
+        check(cells[i]);
+    }
+    free(read);
+    row_reader_deinit(&reader);
+    return cells;
+}
+
+/* Is it the row, with the cells of `target` alone? */
+static bool is_part_of_row(const SentRow *row, const char *text, size_t size, const SinkTarget *target) {
+    const SinkTarget *whole = &world->sent.versions[row->version].sink->target;
+    if (is_same(whole, target) || !is_part(whole, target)) return false;
+    char **cells = events_cells(row);
+    RowReader reader = {.text = {text, size}};
+    RowCell *part = calloc(target->column_count, sizeof *part);
+    check(part);
+    bool is_equal = row_read(&reader, part, target->column_count) == 0;
+    for (size_t i = 0, at = 0; i < whole->column_count; i++) {
+        bool is_there = at < target->column_count && is_same_column(&whole->columns[i], &target->columns[at]);
+        const RowCell *cell = is_there && is_equal ? &part[at++] : NULL;
+        if (cell &&
+            (cell->is_null != !cells[i] || (cells[i] && (strlen(cells[i]) != cell->size || memcmp(cells[i], cell->data, cell->size) != 0))))
+            is_equal = false;
+        free(cells[i]);
+    }
+    free(cells);
+    free(part);
+    row_reader_deinit(&reader);
+    return is_equal;
 }
 
 /* The text of a deletion tells its key, and not its event: of those that have it, one that was
@@ -321,7 +385,8 @@ SentRow *events_find_row(const char *text, size_t size, const SinkTarget *target
     for (size_t i = event->first_row; i < event->first_row + event->row_count; i++) {
         SentRow *row = &world->sent.rows[i];
         bool is_of_sink = world->sent.versions[row->version].kind == events_kind(target->table.table_id);
-        if (is_of_sink && row->size == size && memcmp(row->text, text, size) == 0) return row;
+        if (!is_of_sink) continue;
+        if ((row->size == size && memcmp(row->text, text, size) == 0) || is_part_of_row(row, text, size, target)) return row;
     }
     fail("a row that was not made of its event: %.*s", (int)size, text);
 }

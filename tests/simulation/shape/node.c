@@ -532,6 +532,15 @@ void node_count_rejects(Gateway *node) {
     txn_abort(txn);
 }
 
+void node_check_nameless(Gateway *node) {
+    const RegistrySource *source = registry_find(&node->control->registry, SOURCE);
+    for (size_t i = 0; source && i < source->sink_count; i++) {
+        json_t *nameless = control_nameless_json(node->control, source->sinks[i]->sink);
+        if (nameless) tables_check_nameless(&source->sinks[i]->sink->target, nameless);
+        json_decref(nameless);
+    }
+}
+
 void node_tell(Gateway *node) {
     (void)fprintf(stderr, "node %u: %zu wait; %s; %llu in flight\n", node->index, node_waiting(node),
                   node->is_named ? "defined" : "not defined", (unsigned long long)node->in_flight);

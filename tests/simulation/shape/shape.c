@@ -43,7 +43,7 @@ static void be_off(void) {
 
 static void disturb(void) {
     Gateway *node = any_node();
-    switch (below(9)) {
+    switch (below(world->ignores ? 12 : 9)) {
     case 0:
         if (node_runs(node)) node_kill(node);
         break;
@@ -64,6 +64,9 @@ static void disturb(void) {
     case 6:
     case 7: node_patch(node); break;
     case 8: world->down = false; break;
+    case 9:
+    case 10: tables_drop_column(); break;
+    case 11: tables_add_column(); break;
     default: break;
     }
 }
@@ -126,6 +129,7 @@ static void check_end(void) {
     for (size_t i = 0; i < world->node_count; i++) {
         node_verify(nodes[i]);
         node_count_rejects(nodes[i]);
+        node_check_nameless(nodes[i]);
     }
     tables_check_versions();
     tables_check_rows();
@@ -163,6 +167,7 @@ static void begin_world(uint64_t seed, const char *directory) {
     world->node_count = 1 + (size_t)below(world->is_small ? 2 : NODES_MOST);
     (void)snprintf(world->connection_path, sizeof world->connection_path, "%s/tables.db", directory);
     events_begin();
+    world->ignores = chance(40);
     draw_plans();
     tables_begin(world->connection_path);
     for (unsigned i = 0; i < world->node_count; i++) nodes[i] = node_new(i, directory);
@@ -228,6 +233,9 @@ int main(int count, char **arguments) {
         N(requests), N(refused), N(events), N(rejects), N(rows), N(deletions), N(lost_rows), N(with_rest));
     (void)printf("versions: %llu; names asked for: %llu times, for %llu variants; columns renamed: %llu; changes by admins: %llu\n",
                  N(versions), N(columns_jobs), N(variants), N(renamed), N(patches));
+    (void)printf("columns dropped: %llu, made again: %llu; values that imports left out: %llu, that were dropped: %llu; "
+                 "fields without a column: %llu\n",
+                 N(dropped), N(added), N(left_out), N(lost_values), N(nameless));
     (void)printf("imports: %llu, files found imported: %llu; answers lost: %llu, DDL refused: %llu; nodes killed: %llu, stopped: %llu, "
                  "without their "
                  "disk: %llu; worlds whose nodes share a table: %llu\n",

@@ -50,6 +50,8 @@ typedef struct SentRow {
     char *text; /* owned: CSV with its newline */
     size_t size;
     unsigned arrived; /* committed imports that brought it */
+    uint64_t tick;    /* when the last of them was committed */
+    json_t *left_out; /* owned; names of columns that it left out, since the table lacked them. NULL: none */
     bool seen;        /* in the table, at the end */
     bool is_shared;   /* a deletion that was looked at */
     uint64_t look;    /* at a file, that found it last */
@@ -102,8 +104,12 @@ void events_compare(const SentRow *row, const char *const *cells);
 bool events_has_rest(const SentRow *row, const char *rest);
 /* The Version for a sink that a node maps with; fails when it was another one before. */
 size_t events_version(unsigned node, unsigned life, const Sink *sink);
-/* A file's copy of the target is that of the version. */
-void events_check_target(const Version *version, const SinkTarget *target);
+/* A file's copy of the target is that of the version, but for the columns that the table lacks now
+ * if the sink ignores that: their names, owned. NULL: none. */
+json_t *events_check_target(const Version *version, const SinkTarget *target);
+/* The cells of the row as it was sent, by column of its version; NULL: NULL. The array and its
+ * texts are to be freed. */
+char **events_cells(const SentRow *row);
 SinkKind events_kind(const char *table_id);
 /* The row of that text. `look`: a number for all rows of a file, of which each is another row. */
 SentRow *events_find_row(const char *text, size_t size, const SinkTarget *target, uint64_t look);
@@ -119,6 +125,10 @@ void tables_note_arrival(const SentRow *row);
 void tables_note_import(void);
 /* Somebody renames a column that was inferred; what is in it stays there. */
 void tables_rename_column(void);
+/* Where sinks ignore it, somebody drops such a column, with what is in it, or makes one again. */
+void tables_drop_column(void);
+void tables_add_column(void);
+bool tables_has_column(const char *table, const char *column);
 /* The map only grows; a version's columns are those of the map. */
 void tables_check_map(void);
 void tables_check_versions(void);
@@ -127,6 +137,9 @@ void tables_check_rows(void);
 /* A row of an event whose fields came again and again: what asks for a column has one, if there is
  * room. */
 void tables_check_probe(const SentRow *row);
+/* What the statistics of a sink say of fields that get no column: they have none, and where that is
+ * for want of room there is none. */
+void tables_check_nameless(const SinkTarget *target, const json_t *nameless);
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
@@ -152,6 +165,7 @@ void node_run(Gateway *node);
 size_t node_waiting(Gateway *node);
 void node_verify(Gateway *node);
 void node_count_rejects(Gateway *node);
+void node_check_nameless(Gateway *node);
 void node_tell(Gateway *node);
 /* The node that runs dies after so many of its steps. */
 void node_dies_in(unsigned steps);
@@ -178,6 +192,8 @@ typedef struct World {
     ShapePlan plans[NODES_MOST];
     size_t node_count;
     bool is_small;          /* as most are: few nodes, fields and steps */
+    bool ignores;           /* SINK_WIDE leaves out columns that its table lacks */
+    uint64_t tick;          /* of commits, and of columns that somebody took away */
     unsigned fault_percent; /* of what destinations are asked */
     bool quiet;             /* no faults any more */
     bool down;              /* the destination */
@@ -189,7 +205,8 @@ extern World *world;
 /* What all seeds together did. */
 typedef struct Sum {
     uint64_t requests, refused, events, rows, deletions, rejects, imports, found_imported, versions, inferred, variants, columns_jobs,
-        in_doubt, ddl_failed, renamed, kills, stops, lost_disks, patches, lost_rows, with_rest, nodes_together;
+        in_doubt, ddl_failed, renamed, dropped, added, left_out, lost_values, nameless, kills, stops, lost_disks, patches, lost_rows,
+        with_rest, nodes_together;
     uint64_t died_naming; /* around the transaction that names columns */
     uint64_t died_at[8];  /* a change by inference was on its way, by its step */
 } Sum;

@@ -21,12 +21,21 @@ typedef struct Renamed {
     char *table, *from, *to;
 } Renamed;
 
+/* A column was renamed or dropped. */
+typedef struct Removed {
+    char *table, *column, *type;
+    uint64_t tick;
+    bool keeps; /* its values, under another name */
+} Removed;
+
 static sqlite3 *database;
 static json_t *map; /* table -> "path\1variant" -> [name, type], as it was seen last */
 static Arrival *arrivals;
 static size_t arrival_count, arrival_room, import_count;
 static Renamed *renamed;
 static size_t renamed_count, renamed_room;
+static Removed *removed;
+static size_t removed_count, removed_room, dropped_count;
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
@@ -63,6 +72,10 @@ static bool has_table(const char *name) {
     return has_column(name, NULL);
 }
 
+bool tables_has_column(const char *table, const char *column) {
+    return has_column(table, column);
+}
+
 static bool was_renamed(const char *table, const char *column) {
     for (size_t i = 0; i < renamed_count; i++)
         if (strcmp(renamed[i].table, table) == 0 && strcasecmp(renamed[i].from, column) == 0) return true;
@@ -94,7 +107,12 @@ void tables_end(void) {
         free(renamed[i].from);
         free(renamed[i].to);
     }
-    renamed_count = 0;
+    for (size_t i = 0; i < removed_count; i++) {
+        free(removed[i].table);
+        free(removed[i].column);
+        free(removed[i].type);
+    }
+    renamed_count = removed_count = dropped_count = 0;
 }
 
 /* ---- the map --------------------------------------------------------------------------------- */
@@ -135,7 +153,7 @@ static void check_limit(const char *table, size_t count) {
     for (size_t i = 0; i < world->node_count; i++)
         if (world->plans[i].max_columns[kind] > most) most = world->plans[i].max_columns[kind];
     size_t own = kind == SINK_KEYED ? 5 : 3;
-    if (count + own > most + renamed_count)
+    if (count + own > most + renamed_count + dropped_count)
         fail("the map has %zu columns for %s, and the limit is %u with %zu others", count, table, most, own);
 }
 
@@ -158,13 +176,39 @@ void tables_check_map(void) {
     map = now;
 }
 
-void tables_check_probe(const SentRow *row) {
-    const SinkTarget *target = &world->sent.versions[row->version].sink->target;
-    size_t own = 0, count = sink_target_cells(target);
+/* May the map get another column for the sink? */
+static bool has_room(const SinkTarget *target) {
+    size_t own = 0;
     for (size_t i = 0; i < target->column_count; i++)
         own += target->columns[i].inferred == COLUMN_BASE || target->columns[i].inferred == COLUMN_DECLARED;
     size_t mapped = json_object_size(json_object_get(map, target->table.table_id));
-    if (inference_room(target) == 0 || own + mapped >= target->infer->max_columns) return;
+    return inference_room(target) > 0 && own + mapped < target->infer->max_columns;
+}
+
+void tables_check_nameless(const SinkTarget *target, const json_t *nameless) {
+    size_t i;
+    const json_t *field, *first = json_object_get(nameless, "first");
+    expect(json_is_array(first) && (size_t)json_integer_value(json_object_get(nameless, "count")) >= json_array_size(first));
+    json_array_foreach(first, i, field) {
+        const char *path = json_string_value(json_object_get(field, "path"));
+        const char *variant = json_string_value(json_object_get(field, "variant"));
+        const char *why = json_string_value(json_object_get(field, "why"));
+        if (!json_object_get(world->sent.paths, path)) fail("%s gets no column, and no event has it", path);
+        for (size_t k = 0; k < target->column_count; k++) {
+            const Column *column = &target->columns[k];
+            bool is_it = column->inferred == (variant ? COLUMN_VARIANT : COLUMN_INFERRED) && strcmp(column->path, path) == 0 &&
+                         (!variant || strcmp(data_type_name(column->data_type), variant) == 0);
+            if (is_it) fail("%s of %s has the column \"%s\", and is said to get none", path, target->table.table_id, column->name);
+        }
+        if (strcmp(why, "noRoom") == 0 && has_room(target)) fail("%s of %s finds no room, and there is room", path, target->table.table_id);
+        sum.nameless++;
+    }
+}
+
+void tables_check_probe(const SentRow *row) {
+    const SinkTarget *target = &world->sent.versions[row->version].sink->target;
+    size_t count = sink_target_cells(target);
+    if (!has_room(target)) return;
     RowReader reader = {.text = {row->text, row->size}};
     RowCell *cells = calloc(count, sizeof *cells);
     check(cells && row_read(&reader, cells, count) == 0);
@@ -198,26 +242,95 @@ void tables_check_versions(void) {
     }
 }
 
-void tables_rename_column(void) {
-    const char *key, *table = "wide";
+/* ---- people who change a table ---------------------------------------------------------------- */
+
+#define CHANGED "wide" /* the table */
+
+static void alter(char *take_sql) {
+    if (sqlite3_exec(database, take_sql, NULL, NULL, NULL) != SQLITE_OK) fail("%s: %s", take_sql, sqlite3_errmsg(database));
+    say("%s", take_sql);
+    sqlite3_free(take_sql);
+}
+
+/* A column of the map that the table has; borrowed from the map. NULL: none. */
+static const char *draw_column(void) {
+    const char *key, *found = NULL;
     json_t *line;
-    size_t at = 0, count = json_object_size(json_object_get(map, table));
+    size_t at = 0, count = json_object_size(json_object_get(map, CHANGED));
     size_t wanted = count > 0 ? (size_t)below(count) : 0;
-    json_object_foreach(json_object_get(map, table), key, line) {
-        if (at++ != wanted) continue;
-        const char *name = json_string_value(json_array_get(line, 0));
-        if (!has_table(table) || !has_column(table, name)) return;
-        array_reserve(renamed, renamed_count, renamed_room);
-        Renamed *entry = &renamed[renamed_count];
-        *entry = (Renamed){.table = strdup(table), .from = strdup(name)};
-        check(asprintf(&entry->to, "was %zu", renamed_count) > 0);
-        char *sql = sqlite3_mprintf("ALTER TABLE \"%w\" RENAME COLUMN \"%w\" TO \"%w\"", table, entry->from, entry->to);
-        if (sqlite3_exec(database, sql, NULL, NULL, NULL) != SQLITE_OK) fail("%s: %s", sql, sqlite3_errmsg(database));
-        say("%s", sql);
-        sqlite3_free(sql);
-        renamed_count++;
-        sum.renamed++;
-        return;
+    json_object_foreach(json_object_get(map, CHANGED), key, line) {
+        if (at++ == wanted) found = json_string_value(json_array_get(line, 0));
+    }
+    return found && has_table(CHANGED) && has_column(CHANGED, found) ? found : NULL;
+}
+
+/* It is about to be gone. */
+static void note_removal(const char *column, bool keeps) {
+    sqlite3_stmt *select = query("SELECT type FROM pragma_table_info('" CHANGED "') WHERE name = ?1 COLLATE NOCASE");
+    (void)sqlite3_bind_text(select, 1, column, -1, SQLITE_STATIC);
+    expect(next_row(select));
+    array_reserve(removed, removed_count, removed_room);
+    removed[removed_count++] = (Removed){
+        .table = strdup(CHANGED), .column = strdup(column), .type = strdup(text_at(select, 0)), .tick = ++world->tick, .keeps = keeps};
+    check(sqlite3_finalize(select) == SQLITE_OK);
+}
+
+void tables_rename_column(void) {
+    const char *name = draw_column();
+    if (!name) return;
+    note_removal(name, true);
+    array_reserve(renamed, renamed_count, renamed_room);
+    Renamed *entry = &renamed[renamed_count];
+    *entry = (Renamed){.table = strdup(CHANGED), .from = strdup(name)};
+    check(asprintf(&entry->to, "was %zu", renamed_count) > 0);
+    alter(sqlite3_mprintf("ALTER TABLE " CHANGED " RENAME COLUMN \"%w\" TO \"%w\"", entry->from, entry->to));
+    renamed_count++;
+    sum.renamed++;
+}
+
+void tables_drop_column(void) {
+    const char *name = world->ignores ? draw_column() : NULL;
+    if (!name) return;
+    note_removal(name, false);
+    alter(sqlite3_mprintf("ALTER TABLE " CHANGED " DROP COLUMN \"%w\"", name));
+    dropped_count++;
+    sum.dropped++;
+}
+
+void tables_add_column(void) {
+    if (!world->ignores || removed_count == 0) return;
+    const Removed *again = &removed[below(removed_count)];
+    if (has_column(again->table, again->column)) return;
+    alter(sqlite3_mprintf("ALTER TABLE \"%w\" ADD COLUMN \"%w\" %s", again->table, again->column, again->type));
+    sum.added++;
+}
+
+/* May the row's value of the column be in the table no more: an import left it out, or it was in
+ * the column when that was dropped? */
+static bool is_gone(const SentRow *row, const char *table, const char *column) {
+    size_t i;
+    json_t *name;
+    json_array_foreach(row->left_out, i, name) {
+        if (strcmp(json_string_value(name), column) == 0) return true;
+    }
+    for (i = 0; i < removed_count; i++) /* the first removal since takes it away, or keeps it elsewhere */
+        if (removed[i].tick > row->tick && strcmp(removed[i].table, table) == 0 && strcasecmp(removed[i].column, column) == 0)
+            return !removed[i].keeps;
+    return false;
+}
+
+/* Such values are in no column; for the comparison of the event they are put back. */
+static void put_back(const SentRow *row, const SinkTarget *target, char *const *sent, const char **cells) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
+        if (!is_gone(row, target->table.table_id, column->name)) continue;
+        if (cells[i]) fail("the row of event %zu has a value in \"%s\", which was left out", row->event, column->name);
+        if (!sent[i]) continue;
+        cells[i] = column->data_type != DATA_BOOLEAN ? sent[i] : *sent[i] == 't' || *sent[i] == '1' ? "1" : "0";
+        if (row->left_out)
+            sum.left_out++;
+        else
+            sum.lost_values++;
     }
 }
 
@@ -334,7 +447,11 @@ static void check_table(const char *table) {
         check(cells);
         for (size_t i = 0; i < target->column_count; i++) cells[i] = find_cell(select, table, target->columns[i].name);
         check_others(select, target, row);
+        char **sent = events_cells(row);
+        put_back(row, target, sent, cells);
         events_compare(row, cells);
+        for (size_t i = 0; i < sink_target_cells(target); i++) free(sent[i]);
+        free(sent);
         free(cells);
     }
     check(sqlite3_finalize(select) == SQLITE_OK);
