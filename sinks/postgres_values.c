@@ -46,28 +46,56 @@ const char *postgres_check_integer(const void *type, Span text, Buffer *changed)
     return check_range(text, INT32_MIN, INT32_MAX);
 }
 
-/* The server shows the fewest digits that make the same number. */
-static const char *check_binary(Span text, bool is_double, int digits_max) {
+static const char not_kept[] = "has more digits than are kept";
+
+/* Is the whole number one of the type that has so many bits for its digits? */
+static const char *check_whole(Span text, int bits) {
+    char copy[NUMBER_BYTES_MAX];
+    const char *number = number_text(text, copy);
+    if (!number) return out_of_range;
+    unsigned long long value = strtoull(number[0] == '-' ? number + 1 : number, NULL, 10);
+    if (value == 0) return NULL;
+    return 64 - __builtin_clzll(value) - __builtin_ctzll(value) > bits ? not_kept : NULL;
+}
+
+const char *postgres_check_whole_real(const void *type, Span text, Buffer *changed) {
+    return check_whole(text, FLT_MANT_DIG);
+}
+
+const char *postgres_check_whole_double(const void *type, Span text, Buffer *changed) {
+    return check_whole(text, DBL_MANT_DIG);
+}
+
+/* Is the number right between the value, which is nearest to it, and a neighbour? */
+static bool is_between_two(float value, double number) {
+    uint32_t bits;
+    float size = value < 0 ? -value : value, above, below;
+    memcpy(&bits, &size, sizeof bits);
+    if (bits == 0) return false;
+    bits++;
+    memcpy(&above, &bits, sizeof above);
+    bits -= 2;
+    memcpy(&below, &bits, sizeof below);
+    if (number < 0) number = -number;
+    return number >= ((double)size + (double)above) / 2 || number <= ((double)size + (double)below) / 2;
+}
+
+/* The server shows the fewest digits that are nearer to the number than to its neighbours: right
+ * between two of them, the text is not shown again. */
+const char *postgres_check_real(const void *type, Span text, Buffer *changed) {
     char copy[NUMBER_BYTES_MAX], shown[64];
     const char *number = number_text(text, copy);
-    if (!number) return "has too many digits";
-    double value = is_double ? strtod(number, NULL) : (double)strtof(number, NULL);
+    if (!number) return not_kept;
+    float value = strtof(number, NULL);
     if (!isfinite(value)) return out_of_range;
-    for (int digits = 1; digits <= digits_max; digits++) {
-        (void)snprintf(shown, sizeof shown, "%.*g", digits, value);
-        double again = is_double ? strtod(shown, NULL) : (double)strtof(shown, NULL);
+    if (is_between_two(value, strtod(number, NULL))) return not_kept;
+    for (int digits = 1; digits <= FLT_DECIMAL_DIG; digits++) {
+        (void)snprintf(shown, sizeof shown, "%.*g", digits, (double)value);
+        float again = strtof(shown, NULL);
         if (again < value || again > value) continue;
-        return decimal_compare(text, span_of(shown)) == 0 ? NULL : "has more digits than are kept";
+        return decimal_compare(text, span_of(shown)) == 0 ? NULL : not_kept;
     }
-    return out_of_range;
-}
-
-const char *postgres_check_real(const void *type, Span text, Buffer *changed) {
-    return check_binary(text, false, FLT_DECIMAL_DIG);
-}
-
-const char *postgres_check_double(const void *type, Span text, Buffer *changed) {
-    return check_binary(text, true, DBL_DECIMAL_DIG);
+    return not_kept;
 }
 
 /* Of the digits that are not zeros: the powers of ten of the first and the last one; false: all are

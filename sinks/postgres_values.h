@@ -22,9 +22,11 @@ typedef struct PostgresValueType {
 /* Whole numbers as digits. */
 const char *postgres_check_smallint(const void *type, Span text, Buffer *changed);
 const char *postgres_check_integer(const void *type, Span text, Buffer *changed);
+/* The same, for a type of binary digits: is it one of its numbers? */
+const char *postgres_check_whole_real(const void *type, Span text, Buffer *changed);
+const char *postgres_check_whole_double(const void *type, Span text, Buffer *changed);
 /* JSON numbers: does the text that the server shows equal them? */
 const char *postgres_check_real(const void *type, Span text, Buffer *changed);
-const char *postgres_check_double(const void *type, Span text, Buffer *changed);
 /* JSON numbers for numeric(precision, scale). */
 const char *postgres_check_numeric(const void *type, Span text, Buffer *changed);
 /* At most `precision` characters. */

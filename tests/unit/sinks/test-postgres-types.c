@@ -73,6 +73,8 @@ static const TypeCase cases[] = {
     {"smallint", "integer", "-32769", NULL},
     {"double precision", "integer", "9007199254740992", "9.007199254740992e+15"},
     {NULL, NULL, "9007199254740993", NULL},
+    {NULL, NULL, "-9223372036854775808", "-9.223372036854776e+18"},
+    {NULL, NULL, "9223372036854775807", NULL},
     {"real", "integer", "16777216", "1.6777216e+07"},
     {NULL, NULL, "16777217", NULL},
     {"real", "number", "0.1", "0.1"},
@@ -81,6 +83,7 @@ static const TypeCase cases[] = {
     {NULL, NULL, "0", "0"},
     {NULL, NULL, "0.12345678", "0.12345678"},
     {NULL, NULL, "0.123456789", NULL},
+    {NULL, NULL, "195721000", NULL},
     {NULL, NULL, "1e39", NULL},
     {"numeric(10,2)", "decimal", "12345678.90", "12345678.90"},
     {NULL, NULL, "12345678.9", "12345678.90"},
@@ -172,6 +175,7 @@ static const TypeCase cases[] = {
     {NULL, NULL, "<?xml version=\"1.0\" standalone=\"yes\"?><a/>", "<?xml version=\"1.0\" standalone=\"yes\"?><a/>"},
     {NULL, NULL, "<a>&amp;&#xe4;<![CDATA[<]]><!-- c --><?p i?></a>t<b/>", "<a>&amp;&#xe4;<![CDATA[<]]><!-- c --><?p i?></a>t<b/>"},
     {NULL, NULL, "", ""},
+    {NULL, NULL, "<n:a xmlns:n='u' n:b=''/><m:o/>]] ><?p?>&#x10FFFF;", "<n:a xmlns:n='u' n:b=''/><m:o/>]] ><?p?>&#x10FFFF;"},
     {NULL, NULL, "<a></b>", NULL},
     {NULL, NULL, "<a b=\"1\" b=\"2\"/>", NULL},
     {NULL, NULL, "&nbsp;", NULL},
@@ -251,6 +255,110 @@ static void each_value_is_kept_or_refused(void **state) {
             failures += !run_type(session, &cases[first], lines_of_type(first), way);
     }
     assert_int_equal(failures, 0);
+}
+
+static uint32_t next_random(uint32_t *state) { /* xorshift */
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    return *state ^= *state << 5;
+}
+
+/* Some of the words, one behind the other. */
+static void put_words(Buffer *out, const char *const *words, uint32_t *random) {
+    size_t count = 0;
+    while (words[count]) count++;
+    for (uint32_t left = next_random(random) % 8 + 1; left > 0; left--) buffer_append_text(out, words[next_random(random) % count]);
+}
+
+static void put_number(Buffer *out, uint32_t *random) {
+    static const char *const signs[] = {"", "-"}, *const exponents[] = {"", "", "e1", "E-2", "e+3", "e-12", "e40"};
+    uint32_t whole = next_random(random) >> next_random(random) % 32, fraction = next_random(random) % 1000;
+    buffer_printf(out, "%s%u", signs[next_random(random) % 2], whole);
+    if (next_random(random) % 4 > 0) buffer_printf(out, ".%u%s", fraction, next_random(random) % 2 ? "00" : "");
+    buffer_append_text(out, exponents[next_random(random) % 7]);
+}
+
+/* Random texts: what a check lets through, the server takes, so that nothing is searched for, and
+ * it is the value of the text. */
+static void the_server_takes_what_the_checks_accept(void **state) {
+    enum { ROWS = 5000 };
+    static const struct {
+        const char *type, *data_type, *differs; /* a condition on raw (text) and v */
+        const char *words[24];
+    } types[] = {
+        {"uuid", "text", "raw::uuid <> v", {"0190163d", "8694", "-", "{0190163d", "739b", "aea5966c", "26f8ad91}", "26f8ad91"}},
+        {"inet", "text", "raw::inet <> v", {"10", ".", "0.0.1", "255.", ":", "::", "2001:db8::", "/8", "/32", "/12", "8", "ffff", "1"}},
+        {"cidr", "text", "raw::cidr <> v", {"10.", ".", "0.0.0", "192.168.", ":", "::", "2001:db8::", "/8", "/32", "/12", "8", "1"}},
+        {"macaddr", "text", "raw::macaddr <> v", {"08:00:2b", "08-00-2b", "08002b", "0800", ":", "-", ".", ":01:02:03", "2b01"}},
+        {"time(2)", "text", "raw::time <> v", {"1", "24", "00", ":", ":59", ":00:00", ".", ".25", "000", "6", " "}},
+        {"interval(3)", "text", "raw::interval <> v", {"P",    "1Y",  "-2M", "3D",        "T",       "4H", "5M",  "6S",
+                                                       ".125", "000", "1 ",  "year ",     "day",     " ",  "-2 ", "hours",
+                                                       "02:",  "03",  "+",   "999999999", "seconds", "W",  "min"}},
+        {"xml",
+         "text",
+         "raw <> v::text AND raw NOT LIKE '<?xml %'",
+         {"<a",
+          ">",
+          "/>",
+          "</a>",
+          "<b>",
+          "</b>",
+          " c='",
+          "'",
+          " d=\"\"",
+          "&lt;",
+          "&#38;",
+          "&",
+          "<!--",
+          "-->",
+          "<![CDATA[",
+          "]]>",
+          "<?p ",
+          "?>",
+          " ",
+          "x",
+          "<?xml version='1.0'",
+          " standalone='yes'",
+          "<a>"}},
+        {"numeric(6,2)", "decimal", "raw::numeric <> v", {NULL}},
+        {"numeric(3,-2)", "decimal", "raw::numeric <> v", {NULL}},
+        {"real", "number", "raw::numeric <> v::text::numeric", {NULL}},
+        {"real", "integer", "raw::float8 <> v::float8", {NULL}},
+    };
+    SESSION;
+    uint32_t random = 17;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        Buffer sql = {0}, columns = {0}, cell = {0};
+        buffer_printf(&sql, "DROP TABLE IF EXISTS typed; CREATE TABLE typed (raw text, v %s)", types[i].type);
+        test_postgres_sql(server, buffer_text(&sql));
+        buffer_printf(&columns, "raw:text v:%s", types[i].data_type);
+        CASE("typed", buffer_text(&columns), 1);
+        box.job.bad_rows_max = ROWS;
+        box.rows[0].block_bytes = 1 << 30;
+        prepare(session, &box);
+        for (int row = 0; row < ROWS; row++) {
+            buffer_clear(&cell);
+            if (strcmp(types[i].data_type, "integer") == 0)
+                buffer_printf(&cell, "%d", (int)next_random(&random) >> next_random(&random) % 32);
+            else if (types[i].words[0])
+                put_words(&cell, types[i].words, &random);
+            else
+                put_number(&cell, &random);
+            ADD(&box.rows[0], buffer_text(&cell), buffer_text(&cell));
+        }
+        import(session, &box);
+        for (size_t k = 0; k < box.reject_count; k++)
+            if (strncmp(box.rejects[k].reason, "column \"v\" is ", 14) != 0)
+                fail_msg("%.*s: %s", (int)box.rejects[k].csv.size, box.rejects[k].csv.data, box.rejects[k].reason);
+        assert_int_equal(box.rows[0].blocks_given, 1);
+        if (box.reject_count == 0 || box.reject_count > ROWS - 10) fail_msg("%s: %zu rejects", types[i].type, box.reject_count);
+        buffer_clear(&sql);
+        buffer_printf(&sql, "SELECT raw, v FROM typed WHERE %s LIMIT 3", types[i].differs);
+        assert_rows(buffer_text(&sql), "");
+        buffer_deinit(&sql);
+        buffer_deinit(&columns);
+        buffer_deinit(&cell);
+    }
 }
 
 static void add_row(SinkCase *box, int number, const char *value) {
@@ -418,9 +526,13 @@ static void other_types_are_refused_by_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_value_is_kept_or_refused),   cmocka_unit_test(many_rows_are_refused_in_no_time),
-        cmocka_unit_test(too_many_refused_rows),           cmocka_unit_test(all_kinds_of_refusals),
-        cmocka_unit_test(a_type_is_changed_meanwhile),     cmocka_unit_test(keys_of_other_types),
+        cmocka_unit_test(each_value_is_kept_or_refused),
+        cmocka_unit_test(the_server_takes_what_the_checks_accept),
+        cmocka_unit_test(many_rows_are_refused_in_no_time),
+        cmocka_unit_test(too_many_refused_rows),
+        cmocka_unit_test(all_kinds_of_refusals),
+        cmocka_unit_test(a_type_is_changed_meanwhile),
+        cmocka_unit_test(keys_of_other_types),
         cmocka_unit_test(other_types_are_refused_by_name),
     };
     RUN_WITH_POSTGRES(tests);
