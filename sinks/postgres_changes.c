@@ -109,11 +109,11 @@ void postgres_put_changes(Buffer *out, const TableChanges *changes, size_t room)
             if ((changes->items[i].kind == TABLE_CHANGE_KEY) != (keys == 1)) continue;
             buffer_clear(&one);
             put_change(&one, changes, &changes->items[i]);
-            full = sql.size + one.size + strlen(", ;") > room;
+            full = sql.size + one.size + strlen(": , ;") > room;
             if (!full) buffer_printf(&sql, "%s%s", count++ > 0 ? ", " : " ", buffer_text(&one));
         }
     }
-    if (count > 0) buffer_printf(out, "%s;", buffer_text(&sql));
+    if (count > 0) buffer_printf(out, ": %s;", buffer_text(&sql));
     buffer_deinit(&sql);
     buffer_deinit(&one);
 }

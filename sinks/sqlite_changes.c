@@ -22,7 +22,7 @@ static void put_additions(Buffer *out, const TableChanges *changes, size_t room)
     size_t before = out->size;
     for (size_t i = 0; i < changes->count; i++) {
         buffer_clear(&one);
-        if (i > 0) buffer_append_byte(&one, ' ');
+        buffer_append_text(&one, i > 0 ? " " : ": ");
         put_alter(&one, changes);
         buffer_append_text(&one, " ADD COLUMN ");
         sql_put_identifier(&one, changes->items[i].column->name);
@@ -65,17 +65,17 @@ static void put_new_table(Buffer *out, const TableChanges *changes, size_t room)
     buffer_append_text(&rename, " RENAME TO ");
     put_name(&rename, changes, "_old");
     buffer_append_byte(&rename, ';');
-    buffer_printf(&whole, "SQLite cannot change a column, but rename the table and copy its rows into a new one: %s CREATE TABLE ",
+    buffer_printf(&whole, " (SQLite cannot change a column, so this copies the rows into a new table): BEGIN; %s CREATE TABLE ",
                   buffer_text(&rename));
     put_name(&whole, changes, "");
     buffer_append_text(&whole, " (");
     sql_put_definition(&whole, changes->target, &sqlite_type_rules);
     buffer_append_text(&whole, ") STRICT;");
     put_copy(&whole, changes);
+    buffer_append_text(&whole, " COMMIT;");
     if (whole.size > room) {
         buffer_clear(&whole);
-        buffer_printf(&whole, "SQLite cannot change a column, but rename the table, and Sluice creates a new one: %s",
-                      buffer_text(&rename));
+        buffer_printf(&whole, " (SQLite cannot change a column; Sluice creates a new table): %s", buffer_text(&rename));
     }
     if (whole.size <= room) buffer_append_span(out, buffer_span(&whole));
     buffer_deinit(&whole);

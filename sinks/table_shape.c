@@ -177,7 +177,7 @@ static void compare_keys(const SinkTarget *target, const FoundTable *found, cons
 
 /* " Change the sink, or the table: SQL"; nothing when no statement fits. */
 static void put_help(Buffer *out, const TableChanges *changes, const TypeRules *rules) {
-    static const char words[] = " Change the sink, or the table: ";
+    static const char words[] = " Change the sink, or the table";
     size_t taken = out->size + strlen(words) + PREFIX_BYTES, before = out->size;
     if (!rules->put_changes || changes->count == 0 || taken >= ERROR_TEXT_SIZE) return;
     buffer_append_text(out, words);

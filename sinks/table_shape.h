@@ -62,8 +62,8 @@ typedef struct TypeRules {
     bool (*compatible)(const SinkTarget *target, const Column *column, const FoundColumn *there);
     /* Is compatible and refuses no value; NULL: as compatible. */
     bool (*holds_all)(const SinkTarget *target, const Column *column, const FoundColumn *there);
-    /* Appends SQL that makes the changes, or the first ones of them: whole statements, which end
-     * with a semicolon, in at most `room` bytes with the words before them. NULL: there is none. */
+    /* Appends ": SQL" or " (how): SQL" that makes the changes, or the first ones of them: whole
+     * statements, which end with a semicolon, in at most `room` bytes. NULL: there are none. */
     void (*put_changes)(Buffer *out, const TableChanges *changes, size_t room);
     bool ignore_case; /* of column names */
 } TypeRules;

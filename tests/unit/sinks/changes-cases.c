@@ -17,7 +17,8 @@
 enum { ROUNDS_MAX = 12 };
 
 const char *changes_statements(const Error *error) {
-    const char *sql = strstr(error->text, "ALTER TABLE");
+    const char *sql = strstr(error->text, "BEGIN; ");
+    if (!sql) sql = strstr(error->text, "ALTER TABLE");
     if (!sql) fail_msg("no statement in: %s", error->text);
     size_t size = strlen(error->text);
     if (size >= sizeof error->text - 1 || error->text[size - 1] != ';') fail_msg("not a whole statement at the end of: %s", error->text);
