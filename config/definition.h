@@ -312,6 +312,11 @@ bool sink_target_differs(const Sink *a, const Sink *b);
  * "settings.KEY"] (new reference). */
 json_t *source_differences(const Source *old, const Source *now);
 json_t *sink_differences(const Sink *old, const Sink *now);
+/* The same with the values: [{"path","old","new"}, …], columns by their names
+ * ("table.mapping.columns[NAME].dataType"). `old` or `new` is missing where the field is; a secret
+ * has neither, but "hidden": true. Long values are cut (…), and long lists end. */
+json_t *source_changes(const Source *old, const Source *now);
+json_t *sink_changes(const Sink *old, const Sink *now);
 
 /* What the kind of the source says, see source_kind.h. */
 const char *source_kind_name(const Source *source);

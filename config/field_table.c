@@ -93,6 +93,11 @@ bool field_table_has(const FieldTable *table, const char *name) {
     return find(table, name) != NULL;
 }
 
+bool field_table_is_secret(const FieldTable *table, const char *name) {
+    const FieldInfo *field = find(table, name);
+    return field && field->is_secret;
+}
+
 bool field_table_takes(const FieldTable *table, const char *name) {
     const FieldInfo *field = find(table, name);
     return field && !field->read_only;

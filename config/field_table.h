@@ -95,7 +95,8 @@ bool fields_equal(const FieldTable *table, const void *a, const void *b);
 bool fields_hold(const FieldTable *table, const void *object);
 
 bool field_table_has(const FieldTable *table, const char *name);
-bool field_table_takes(const FieldTable *table, const char *name); /* it has it, and a request may */
+bool field_table_is_secret(const FieldTable *table, const char *name); /* it has it, and it is not shown */
+bool field_table_takes(const FieldTable *table, const char *name);     /* it has it, and a request may */
 /* Asserts what the rows promise: names that differ, a sentence, defaults that are in range, choices
  * of one value only where nothing is stored … */
 void field_table_check(const FieldTable *table);

@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "gateway/commands/commands.h"
 #include "gateway/commands/how_to_send.h"
 #include "gateway/commands/manifest_files.h"
@@ -21,6 +22,7 @@
 
 #define SOURCES_PATH "/v1/branches/default/sources"
 #define CONNECTIONS_PATH "/v1/branches/default/connections"
+#define VALUE_BYTES_MAX 80 /* of a value that is shown */
 
 typedef struct Apply {
     const ManifestFiles *files;
@@ -62,7 +64,45 @@ static void say_kept(const char *source, const char *sink, const json_t *kept) {
     }
 }
 
-/* `entry`: {"action","fields","kept","note"} of the plan. */
+/* A value of a field, without what ${ENV} or ${FILE} gave; true: something was taken out. */
+static bool value_text(const Apply *apply, const json_t *value, Buffer *out) {
+    _cleanup_free_ char *dump = !value || json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    Error text = {0};
+    (void)error_set(&text, -EINVAL, "%s", json_is_string(value) ? json_string_value(value) : dump ? dump : "(none)");
+    _cleanup_free_ char *before = text_copy(text.text);
+    if (value) expansions_hide(&apply->manifest->expansions, &text);
+    size_t size = strlen(text.text), shown = size;
+    if (size > VALUE_BYTES_MAX)
+        for (shown = VALUE_BYTES_MAX; ((unsigned char)text.text[shown] & 0xC0) == 0x80;) shown--;
+    const char *quote = json_is_string(value) ? "\"" : "";
+    buffer_printf(out, "%s%.*s%s%s", quote, (int)shown, text.text, shown < size ? "…" : "", quote);
+    return strcmp(before, text.text) != 0;
+}
+
+/* "path: old -> new" of each field. */
+static void say_changes(const Apply *apply, const json_t *changes) {
+    size_t i;
+    json_t *change;
+    json_array_foreach(changes, i, change) {
+        _cleanup_(buffer_deinit) Buffer old = {0}, now = {0};
+        Error path = {0};
+        (void)error_set(&path, -EINVAL, "%s", screen_text(change, "path"));
+        expansions_hide(&apply->manifest->expansions, &path);
+        bool hidden = json_is_true(json_object_get(change, "hidden"));
+        (void)value_text(apply, json_object_get(change, "old"), &old);
+        bool expanded = !hidden && value_text(apply, json_object_get(change, "new"), &now);
+        (void)printf("    ");
+        screen_print(path.text);
+        (void)printf(": ");
+        /* Where the new value is out of a variable or file, the old one was, too. */
+        screen_print(hidden || expanded ? "(not shown)" : buffer_text(&old));
+        (void)printf(" -> ");
+        screen_print(hidden ? "(not shown)" : buffer_text(&now));
+        (void)printf("\n");
+    }
+}
+
+/* `entry`: {"action","fields","changes","kept","note"} of the plan. */
 static void say(Apply *apply, const char *source, const char *sink, const json_t *entry) {
     const char *action = screen_text(entry, "action");
     char mark = '=';
@@ -85,6 +125,7 @@ static void say(Apply *apply, const char *source, const char *sink, const json_t
     say_kept(source, sink, json_object_get(entry, "kept"));
     const char *note = json_string_value(json_object_get(entry, "note"));
     if (note) (void)printf("  %s%s%s: %s\n", source, sink ? "/" : "", sink ? sink : "", note);
+    say_changes(apply, json_object_get(entry, "changes"));
 }
 
 /* A line about a sink's table, whose name and differences may come from ${ENV} or ${FILE}. */
@@ -325,10 +366,11 @@ const Command command_apply = {
     .name = "apply",
     .summary = "Create or update sources and sinks.",
     .options = options,
-    .notes = "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). A source and its\n"
-             "sinks are changed together or not at all. A source that the gateway refuses is named with the reason,\n"
-             "and the other sources are applied. Of each source that was created or changed, apply prints the URL for\n"
-             "its events, which has the secret, and a curl line that sends one, or what the source reads. A dry run also\n"
-             "compares the tables, and says what is in the way (!).\n",
+    .notes = "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). Below it stands each\n"
+             "field that changes, as PATH: OLD -> NEW. Secrets are not shown. A source and its sinks are changed together\n"
+             "or not at all. A source that the gateway refuses is named with the reason, and the other sources are\n"
+             "applied. Of each source that was created or changed, apply prints the URL for its events, which has the\n"
+             "secret, and a curl line that sends one, or what the source reads. A dry run also compares the tables, and\n"
+             "says what is in the way (!).\n",
     .run = run,
 };

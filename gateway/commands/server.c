@@ -126,8 +126,7 @@ static int get(const ApiClient *client, void *context, Error *error) {
 
 /* ---- get -o yaml ----------------------------------------------------------------------------- */
 
-static int get_settings(const ApiClient *client, const Target *target, json_t **ret_settings, Error *error) {
-    _cleanup_free_ char *path = path_of(target, "/settings");
+static int get_settings(const ApiClient *client, const char *path, json_t **ret_settings, Error *error) {
     json_t *answer = NULL;
     int r = api_client_expect(client, "GET", path, NULL, &answer, error);
     if (r < 0) return r;
@@ -142,24 +141,44 @@ static int get_sink_settings(const ApiClient *client, const Target *source, cons
         Target sink = *source;
         sink.sink = screen_text(json_array_get(sinks, i), "sinkId");
         json_t *settings = NULL;
-        r = get_settings(client, &sink, &settings, error);
+        _cleanup_free_ char *path = path_of(&sink, "/settings");
+        r = get_settings(client, path, &settings, error);
         if (r == 0) check(json_array_append_new(list, settings ? settings : json_null()) == 0);
     }
     return r;
 }
 
-/* A source as a manifest. */
-static int get_manifest(const ApiClient *client, void *context, Error *error) {
-    const Target *target = context;
-    _cleanup_free_ char *path = path_of(target, ""), *sinks_path = path_of(target, "/sinks");
+/* As path_of, of the source alone. */
+static char *source_path(const Target *target, const char *rest) {
+    char *path;
+    check(asprintf(&path, BRANCH "/sources/%.*s%s", target->source_size, target->id, rest) > 0);
+    return path;
+}
+
+/* The sinks of the target, all or the one that it names, as a list. */
+static int get_sinks(const ApiClient *client, const Target *target, json_t **ret_sinks, Error *error) {
+    _cleanup_free_ char *path = target->sink ? path_of(target, "") : NULL, *list_path = source_path(target, "/sinks");
+    json_t *answer = NULL;
+    int r = path ? api_client_expect(client, "GET", path, NULL, &answer, error)
+                 : api_client_list(client, list_path, "sinks", "sinkId", &answer, error);
+    if (r < 0) return r;
+    *ret_sinks = path ? json_pack("[O]", answer) : json_incref(json_object_get(answer, "sinks"));
+    check(*ret_sinks);
+    json_decref(answer);
+    return 0;
+}
+
+/* A source as a manifest, with all of its sinks or the one that the target names. */
+static int print_manifest(const ApiClient *client, const Target *target, Error *error) {
+    _cleanup_free_ char *path = source_path(target, ""), *settings_path = source_path(target, "/settings");
     json_t *source = NULL, *settings = NULL, *sinks = NULL, *sink_settings = json_array();
     check(sink_settings);
     int r = api_client_expect(client, "GET", path, NULL, &source, error);
-    if (r == 0) r = get_settings(client, target, &settings, error);
-    if (r == 0) r = api_client_list(client, sinks_path, "sinks", "sinkId", &sinks, error);
-    if (r == 0) r = get_sink_settings(client, target, json_object_get(sinks, "sinks"), sink_settings, error);
+    if (r == 0) r = get_settings(client, settings_path, &settings, error);
+    if (r == 0) r = get_sinks(client, target, &sinks, error);
+    if (r == 0) r = get_sink_settings(client, target, sinks, sink_settings, error);
     if (r == 0) {
-        json_t *manifest = manifest_form(source, settings, json_object_get(sinks, "sinks"), sink_settings);
+        json_t *manifest = manifest_form(source, settings, sinks, sink_settings);
         _cleanup_(buffer_deinit) Buffer text = {0};
         yaml_write(manifest, &text);
         json_decref(manifest);
@@ -169,6 +188,23 @@ static int get_manifest(const ApiClient *client, void *context, Error *error) {
     json_decref(settings);
     json_decref(sinks);
     json_decref(sink_settings);
+    return r;
+}
+
+/* Each source in a document of its own, or the one that the target names. */
+static int get_manifest(const ApiClient *client, void *context, Error *error) {
+    const Target *target = context;
+    if (target->id) return print_manifest(client, target, error);
+    json_t *answer = NULL;
+    int r = api_client_list(client, BRANCH "/sources", "sources", "sourceId", &answer, error);
+    const json_t *sources = json_object_get(answer, "sources");
+    for (size_t i = 0; r == 0 && i < json_array_size(sources); i++) {
+        const char *id = screen_text(json_array_get(sources, i), "sourceId");
+        Target one = {.id = id, .source_size = (int)strlen(id)};
+        if (i > 0) (void)printf("---\n");
+        r = print_manifest(client, &one, error);
+    }
+    json_decref(answer);
     return r;
 }
 
@@ -191,8 +227,6 @@ static int run_get(const Arguments *arguments) {
         return arguments_wrong(arguments->command, is_one ? "the format is json or yaml, not" : "the format is table or json, not", format);
     if (!is_one) return run_get_positions(arguments, as_json);
     int code = read_target(arguments, NULL, &target);
-    if (code == 0 && as_yaml && (!target.id || target.sink))
-        return arguments_wrong(arguments->command, "yaml is for one SOURCE, with all of its sinks", NULL);
     return code != 0 ? code : remote_run(arguments, as_yaml ? get_manifest : get, &target);
 }
 
@@ -246,7 +280,7 @@ static const CommandOption remote_options[] = {REMOTE_OPTIONS, {0}};
 static const CommandOption get_options[] = {{.name = "output",
                                              .letter = 'o',
                                              .argument = "FORMAT",
-                                             .sentence = "json (default), or yaml of a source; of positions table (default) or json."},
+                                             .sentence = "json (default), or yaml: manifests; of positions table (default) or json."},
                                             REMOTE_OPTIONS,
                                             {0}};
 static const CommandOption pausing_options[] = {
@@ -268,7 +302,8 @@ const Command command_get = {
     .options = get_options,
     .operands = "[[positions] SOURCE[/SINK]]",
     .operands_max = 2,
-    .notes = "`get SOURCE -o yaml` prints a manifest of the source with its sinks and settings, in Sluice's own form.\n"
+    .notes = "`get -o yaml` prints manifests: of all sources, of one with its sinks and settings, or with one sink. `apply`\n"
+             "of them changes nothing. They lack secrets, and what the server decides.\n"
              "`get positions SOURCE` shows, of each partition that this gateway reads and each sink, the position at the\n"
              "destination, where the source reads, what the broker has, and the lag.\n",
     .run = run_get,

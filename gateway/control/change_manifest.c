@@ -29,8 +29,11 @@ static json_t *entry(const char *action, json_t *take_fields) {
     return json;
 }
 
-static json_t *entry_of_change(json_t *take_fields) {
-    return entry(json_array_size(take_fields) > 0 ? "update" : "unchanged", take_fields);
+/* `take_changes`: the same fields with their values. */
+static json_t *entry_of_change(json_t *take_fields, json_t *take_changes) {
+    json_t *json = entry(json_array_size(take_fields) > 0 ? "update" : "unchanged", take_fields);
+    check(json_object_set_new(json, "changes", take_changes) == 0);
+    return json;
 }
 
 static void plan_sink_entry(ManifestBuild *build, const Sink *sink, json_t *take_entry) {
@@ -89,7 +92,7 @@ static int known_source(ManifestBuild *build) {
     if (declare_settings(build, &outcome->source->settings, build->manifest->settings) < 0) return -1;
     fields = source_differences(old, outcome->source);
     outcome->source_stamps = json_array_size(fields) > 0;
-    json_t *plan_entry = entry_of_change(fields);
+    json_t *plan_entry = entry_of_change(fields, source_changes(old, outcome->source));
     note_kept(plan_entry, &outcome->source->settings);
     check(json_object_set_new(outcome->plan, "source", plan_entry) == 0);
     _cleanup_(buffer_deinit) Buffer text = {0};
@@ -147,7 +150,7 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     fields = sink_differences(old, sink);
     of_sink->stamps = json_array_size(fields) > 0;
     of_sink->adopts = !settings_declared_equal(&old->settings, &sink->settings);
-    json_t *plan_entry = entry_of_change(fields);
+    json_t *plan_entry = entry_of_change(fields, sink_changes(old, sink));
     note_kept(plan_entry, &sink->settings);
     if (strcmp(old->sink_id, sink->sink_id) != 0) check(json_object_set_new(plan_entry, "renamedFrom", json_string(old->sink_id)) == 0);
     plan_sink_entry(build, sink, plan_entry);

@@ -289,3 +289,67 @@ def test_a_setting_belongs_to_who_set_it_last(gateway_factory):
     assert gone["fields"] == [f"settings.{COUNT}"] and "kept" not in gone, gone
     with pytest.raises(StopIteration):
         count()
+
+
+def test_the_plan_shows_old_and_new_values(gateway, tmp_path, monkeypatch):
+    path, old, new = tmp_path / "shop.yaml", "o" * 40, "n" * 40
+    text = """kind: source
+sourceId: shop
+description: ${ENV:WORDS}
+secret: SECRET
+rate: {events: 5}
+sinks:
+  - sinkId: one
+    table:
+      tableId: t1
+      onSchemaDrift: evolve
+      mapping:
+        columns: [{name: id, type: id}, {name: a, type: path, path: a, rawString: true}, {name: b, type: path, path: b}]
+    settings: {storage.level.target.import.trigger.count: 7}
+"""
+    monkeypatch.setenv("WORDS", "the first words")
+    path.write_text(text.replace("SECRET", old))
+    assert apply(gateway, path).returncode == 0
+    monkeypatch.setenv("WORDS", "quite others")
+    long = "x" * 300
+    path.write_text(
+        text.replace("SECRET", new).replace("rate: {events: 5}\n", f"name: {long[:40]}\n").replace("count: 7", "count: 8")
+        .replace("{name: b, type: path, path: b}", "{name: c, type: path, path: b}").replace("path: a, rawString: true", f"path: a, defaultValue: {long}")
+    )
+    for dry in (["--dry-run"], []):
+        done = apply(gateway, path, *dry)
+        lines = done.stdout.splitlines()
+        for line in [
+            "    description: (not shown) -> \"${ENV:WORDS}\"",
+            "    secret: (not shown) -> (not shown)",
+            f'    name: "shop" -> "{long[:40]}"',
+            '    rate: {"events":5,"burst":5} -> (none)',
+            "    settings.storage.level.target.import.trigger.count: 7 -> 8",
+            "    table.mapping.columns[a].rawString: true -> (none)",
+            f'    table.mapping.columns[a].defaultValue: (none) -> "{long[:80]}…"',
+            '    table.mapping.columns[b]: {"name":"b","type":"path","path":"b"} -> (none)',
+        ]:
+            assert line in lines, (line, done)
+        assert any(line.startswith("    table.mapping.columns[c]: (none) -> {") for line in lines), done
+        plan = "\n".join(line for line in lines if "http://" not in line)  # the URL of a changed source has its secret
+        assert old not in plan and new not in plan and "words" not in plan and "others" not in plan, done
+    assert "->" not in apply(gateway, path).stdout
+
+
+def test_get_yaml_is_read_back_without_a_change(gateway, tmp_path):
+    put(gateway, manifest(sink("one", "t1", settings={COUNT: 7}), sink("two", "t2"), cors={"origins": ["https://shop.example"]}))
+    for verb in ("shop/disable", "shop/sinks/two/pause"):
+        gateway.api("PUT", f"/sources/{verb}", expect=202)
+    assert gateway.api("PUT", "/sources/other/manifest", {"name": "Other", "sinks": [sink("one", "t3")]}).json["status"] == "success"
+    path, secret = tmp_path / "all.yaml", gateway.source_url("shop").rsplit("/", 1)[1]
+    for operands, lines in [
+        ([], ["= other", "= other/one", "= shop", "= shop/one", "= shop/two", "0 changes"]),
+        (["shop"], ["= shop", "= shop/one", "= shop/two", "0 changes"]),
+        (["shop/two"], ["= shop", "= shop/two", "0 changes"]),
+    ]:
+        command = [BINARY, "get", *operands, "-o", "yaml", "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and secret not in done.stdout, done
+        path.write_text(done.stdout)
+        again = apply(gateway, path, "--reset-settings")
+        assert again.returncode == 0 and [line for line in again.stdout.splitlines() if "kept" not in line] == lines, (again, done.stdout)
