@@ -42,7 +42,7 @@ static void assert_other_client(const char *sql, const char *wanted) {
 static const char all_settings[] =
     "SELECT concat_ws(' ', current_setting('synchronous_commit'), current_setting('statement_timeout'), current_setting('lock_timeout'),"
     " current_setting('idle_in_transaction_session_timeout'), current_setting('client_connection_check_interval'),"
-    " current_setting('client_min_messages'))";
+    " current_setting('client_min_messages'), current_setting('IntervalStyle'), current_setting('xmloption'))";
 
 /* What the settings are while a row of the table is written. */
 static void make_witness(const char *table) {
@@ -55,11 +55,11 @@ static void make_witness(const char *table) {
     test_postgres_sql(server, sql);
 }
 
-#define OURS "on 843750ms 10s 5min 5s error"
-#define THEIRS "off 0 0 0 0 notice"
+#define OURS "on 843750ms 10s 5min 5s error postgres content"
+#define THEIRS "off 0 0 0 0 notice sql_standard document"
 
 static void leaves_nothing_behind(void **state) {
-    free(as_other_client("SET synchronous_commit = off"));
+    free(as_other_client("SET synchronous_commit = off; SET IntervalStyle = sql_standard; SET xmloption = document"));
     static const char *const columns[] = {"n:integer t:timestamp", "n:integer:key t:timestamp"};
     for (int i = 0; i < 3; i++) {
         _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
@@ -119,7 +119,7 @@ static void positions_through_the_pooler(void **state) {
             assert_int_equal(box.files[0].left_out, 1);
             assert_int_equal(box.files[0].already_imported, try > 0);
             assert_int_equal(position.next, 9);
-            assert_other_client(all_settings, "on 0 0 0 0 notice");
+            assert_other_client(all_settings, "on 0 0 0 0 notice postgres content");
         }
         SeekJob seek = {.owner = claims.owner, .target = &box.target, .positions = &position, .count = 1};
         position.next = 20;
