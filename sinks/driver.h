@@ -263,11 +263,13 @@ typedef struct SwapJob {
     bool (*progress)(void *context, uint64_t rows_done, bool working);
     void *context;
     usec_t patience, longest;
-    SwapOutcome outcome;     /* out, SINK_DONE */
-    uint64_t later_run;      /* out, SWAP_SUPERSEDED */
-    uint64_t rows;           /* out, if SWAP_REPLACED: rows that the table has now */
-    uint64_t swallowed_rows; /* out, if SWAP_REPLACED: rows of the side table that a trigger or rule of the table did not store */
-    bool took_too_long;      /* out, if not SINK_DONE: the destination ended the swap because it took too long */
+    SwapOutcome outcome; /* out, SINK_DONE */
+    uint64_t later_run;  /* out, SWAP_SUPERSEDED */
+    uint64_t rows;       /* out, if SWAP_REPLACED: rows that the table has now */
+    /* Out, if SWAP_REPLACED or SWAP_EMPTY: rows of the side table that a trigger or rule of the
+     * table did not store. */
+    uint64_t swallowed_rows;
+    bool took_too_long; /* out, if not SINK_DONE: the destination ended the swap because it took too long */
 } SwapJob;
 
 /* A position of a group, as `list` returns it. The texts belong to the arena. */

@@ -43,6 +43,7 @@ SinkResult swap_check_counts(SwapJob *job, uint64_t collected, uint64_t inserted
     if (there == inserted && inserted <= collected) {
         if (inserted == 0 && !job->allow_empty) {
             job->outcome = SWAP_EMPTY;
+            job->swallowed_rows = collected;
             return SINK_DONE;
         }
         job->rows = there;

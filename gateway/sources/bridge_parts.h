@@ -134,14 +134,15 @@ typedef struct BridgeRun {
     BridgeRunState state;
     int64_t rows; /* as BridgeSinkStatus, as the next */
     usec_t replaced;
-    usec_t later;      /* BRIDGE_RUN_SUPERSEDED: by that run, wall */
-    usec_t look_after; /* boot: what was heard of positions before does not count */
-    bool rewinds;      /* its next claim goes back to the positions, whatever the writer's chain says: its rows were left out */
-    bool swapping;     /* a swap is on its way */
-    usec_t swap_begun; /* boot */
-    usec_t swap_again; /* boot: it is not posted before */
-    unsigned failures; /* of swaps, one after the other */
-    char *error;       /* owned: of the last swap; NULL: it did not fail */
+    usec_t later;       /* BRIDGE_RUN_SUPERSEDED: by that run, wall */
+    usec_t look_after;  /* boot: what was heard of positions before does not count */
+    bool rewinds;       /* its next claim goes back to the positions, whatever the writer's chain says: its rows were left out */
+    bool swapping;      /* a swap is on its way */
+    usec_t swap_begun;  /* boot */
+    usec_t swap_again;  /* boot: it is not posted before */
+    uint64_t swallowed; /* BRIDGE_RUN_EMPTY: rows of the run that a trigger or rule of the table did not store */
+    unsigned failures;  /* of swaps, one after the other */
+    char *error;        /* owned: of the last swap; NULL: it did not fail */
 } BridgeRun;
 
 /* The highest generation of a topic that was met, also while no client is there. */

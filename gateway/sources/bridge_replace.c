@@ -226,6 +226,13 @@ static void take_outcome(Bridge *bridge, BridgeRun *run, size_t sink, const Load
     case SWAP_SUPERSEDED: supersede(bridge, sink, job->later_run); break;
     case SWAP_EMPTY:
         run->state = BRIDGE_RUN_EMPTY;
+        run->swallowed = job->swallowed_rows;
+        if (run->swallowed > 0) {
+            log_warning("sink %s: a trigger or rule of table \"%s\" has stored none of the %" PRIu64
+                        " rows of the run, so the table keeps its rows; \"allowEmpty\" lets such a run empty it",
+                        of->label, sink_target_name(&of->sink->target), run->swallowed);
+            break;
+        }
         log_warning("sink %s: the run has no row, so table \"%s\" keeps its rows; \"allowEmpty\" lets such a run empty it", of->label,
                     sink_target_name(&of->sink->target));
         break;

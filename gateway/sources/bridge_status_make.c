@@ -98,7 +98,12 @@ static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
 static const char *note_of_run(const BridgeRun *run, BridgeStatus *status) {
     char at[25];
     switch (run->state) {
-    case BRIDGE_RUN_EMPTY: return "The run has no row, so the table keeps its rows: \"allowEmpty\" is not set.";
+    case BRIDGE_RUN_EMPTY:
+        if (run->swallowed == 0) return "The run has no row, so the table keeps its rows: \"allowEmpty\" is not set.";
+        return say(status,
+                   "A trigger or rule of the table has stored none of the %llu rows of the run, so the table keeps its rows: "
+                   "\"allowEmpty\" is not set.",
+                   (unsigned long long)run->swallowed);
     case BRIDGE_RUN_SUPERSEDED:
         clock_format_utc(run->later, at);
         return say(status, "The run of %s has the table: this one ended without effect.", at);

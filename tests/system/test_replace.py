@@ -419,12 +419,20 @@ def test_killed_at_the_swap(gateway_factory, nats, postgres, failpoint):
     clean(postgres)
 
 
-def test_rows_of_other_tables_do_not_go_along(gateway_factory, nats, postgres):
+@pytest.fixture
+def refusing(gateway_factory, nats, postgres):
+    """A table with the rows of a run, of which the next swap is to be refused."""
     clean(postgres)
     place = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
     place.put(1, 10)
     place.add(KEYED)
     place.wait_finished()
+    yield place
+    clean(postgres)
+
+
+def test_rows_of_other_tables_do_not_go_along(refusing, postgres):
+    place = refusing
     postgres.rows("CREATE TABLE u (n bigint REFERENCES t (n) ON DELETE CASCADE)")
     postgres.rows("INSERT INTO u VALUES (3)")
     place.put(2, 20)
@@ -434,16 +442,54 @@ def test_rows_of_other_tables_do_not_go_along(gateway_factory, nats, postgres):
     postgres.rows("DROP TABLE u")
     wait_until("the next run", lambda: place.have() == rows_of(2, 20), LONG)
     place.wait_finished()
-    clean(postgres)
 
 
-def test_a_swap_that_is_refused_is_tried_again(gateway_factory, nats, postgres):
-    """Visibly, and the table keeps its rows."""
-    clean(postgres)
-    place = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
-    place.put(1, 10)
+def test_a_run_that_a_trigger_swallows_says_so(place):
+    place.put(1, 30)
     place.add()
     place.wait_finished()
+    if place.connection == "local":
+        place.write("CREATE TRIGGER no BEFORE INSERT ON t BEGIN SELECT RAISE(IGNORE); END")
+    else:
+        place.write("CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        place.write("CREATE TRIGGER no BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION no()")
+    place.put(2, 20)
+    place.resume()
+    place.wait_finished("empty")
+    assert "has stored none of the 20 rows of the run" in place.bridge()["reason"]
+    assert place.have() == rows_of(1, 30) and "stored none of the 20 rows" in place.gateway.log_text()
+
+
+def test_masked_values_replace_the_rows(place):
+    place.put(1, 30)
+    place.add([*COLUMNS[:2], {**COLUMNS[2], "mask": "fixed:0"}])
+    place.wait_finished()
+    assert {n for _, n in place.have()} == {0} and len(place.have()) == 30
+
+
+def test_columns_that_are_inferred_come_into_the_side_table(place):
+    place.put(1, 30)
+    table = {"connection": place.connection, "tableId": "t", "strategy": "replace", "mapping": {"infer": {}}}
+    nats = {"connection": "events", "stream": "ORDERS", "durable": "none", "loop": False}
+    place.gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "nats", "nats": nats})
+    place.gateway.change("POST", "/sources/s/sinks", {"sinkId": "k", "name": "k", "type": "table", "table": table})
+    place.gateway.set("/sources/s/sinks/k", AT_ONCE)
+    place.wait_finished()
+    place.resume()
+    wait_until("columns", lambda: place.have() == rows_of(1, 30), LONG)
+    place.wait_finished()
+    place.nats.publish("orders.a", [json.dumps({"g": 1, "n": 30, "later": "x"})])
+    place.resume()
+    wait_until("the new field", lambda: len(place.have()) == 31, LONG)
+    place.wait_finished()
+    place.resume()
+    wait_until("its column", lambda: ("x",) in place.rows("SELECT later FROM t"), LONG)
+    assert len(place.have()) == 31
+
+
+def test_a_swap_that_is_refused_is_tried_again(refusing, postgres):
+    """Visibly, and the table keeps its rows."""
+    place = refusing
     postgres.rows("CREATE OR REPLACE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not now''; END'")
     postgres.rows("CREATE TRIGGER no BEFORE DELETE ON t FOR EACH STATEMENT EXECUTE FUNCTION no()")
     place.put(2, 20)
@@ -453,15 +499,10 @@ def test_a_swap_that_is_refused_is_tried_again(gateway_factory, nats, postgres):
     postgres.rows("DROP TRIGGER no ON t")
     wait_until("the next run", lambda: place.have() == rows_of(2, 20), LONG)
     place.wait_finished()
-    clean(postgres)
 
 
-def test_a_swap_that_is_refused_shows_no_value(gateway_factory, nats, postgres):
-    clean(postgres)
-    place = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
-    place.put(1, 10)
-    place.add()
-    place.wait_finished()
+def test_a_swap_that_is_refused_shows_no_value(refusing, postgres):
+    place = refusing
     postgres.rows("CREATE TABLE u AS SELECT DISTINCT g FROM t")
     postgres.rows("ALTER TABLE u ADD PRIMARY KEY (g)")
     postgres.rows("ALTER TABLE t ADD CONSTRAINT known FOREIGN KEY (g) REFERENCES u")
@@ -469,7 +510,6 @@ def test_a_swap_that_is_refused_shows_no_value(gateway_factory, nats, postgres):
     place.resume()
     wait_until("it says so", lambda: place.bridge()["state"] == "waiting" and '"known"' in (place.bridge()["reason"] or ""), LONG)
     assert "777123777" not in place.bridge()["reason"] and "777123777" not in place.gateway.log_text()
-    clean(postgres)
 
 
 def test_a_later_run_wins(gateway_factory, nats, postgres):
