@@ -200,11 +200,49 @@ static int start_pooler(void **state) {
     return pooler ? 0 : -1;
 }
 
+/* A run of a table that is replaced: its claim, its import and its swap, each perhaps on another
+ * server connection. */
+static void a_run_through_the_pooler(void **state) {
+    free(as_other_client("SET synchronous_commit = off"));
+    _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
+    CASE("swapped", "n:integer v:text", 1);
+    prepare(session, &box);
+    test_postgres_sql(server, "INSERT INTO swapped (n, v) VALUES (7, 'old')");
+    box.target.table.strategy = STRATEGY_REPLACE;
+    PartitionKey key = {.cluster = "c", .group = "g#5", .topic = "t"};
+    PositionClaim claim = {.key = key};
+    ClaimJob claims = {.owner = {.sink_label = "shop/orders"}, .target = &box.target, .claims = &claim, .count = 1};
+    must(driver->positions->claim(session, &claims, &error), &error);
+    assert_int_equal(claims.state, RUN_OPEN);
+    ImportPosition position = {.key = key};
+    ImportRun run = {.first = 0, .next = 2, .first_row = 1, .rows = 2};
+    ADD(&box.rows[0], "1", "x");
+    ADD(&box.rows[0], "2", "y");
+    ImportJob *job = sink_case_job(&box);
+    job->positions = &position;
+    job->position_count = 1;
+    job->files[0].runs = &run;
+    job->files[0].run_count = 1;
+    must(driver->import(session, job, &error), &error);
+    assert_rows("SELECT v FROM swapped", "old");
+    SwapLimit limit = {.key = key, .limit = 2};
+    for (int try = 0; try < 2; try++) {
+        SwapJob swap = {.owner = claims.owner, .target = &box.target, .group = "g#5", .limits = &limit, .limit_count = 1};
+        must(driver->positions->swap(session, &swap, &error), &error);
+        assert_int_equal(swap.outcome, try == 0 ? SWAP_REPLACED : SWAP_DONE_BEFORE);
+        assert_rows("SELECT n, v FROM swapped ORDER BY n", "1|x\n2|y");
+    }
+    assert_other_client("SELECT count(*) FROM pg_class WHERE relname = 'swapped__replace'", "0");
+    assert_other_client(all_settings, THEIRS);
+    assert_other_client("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0");
+    free(as_other_client("RESET ALL"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(leaves_nothing_behind),           cmocka_unit_test(positions_through_the_pooler),
-        cmocka_unit_test(takes_turns_with_others),         cmocka_unit_test(the_server_restarts_behind_the_pooler),
-        cmocka_unit_test(a_slow_statement_in_a_full_pool),
+        cmocka_unit_test(leaves_nothing_behind),    cmocka_unit_test(positions_through_the_pooler),
+        cmocka_unit_test(takes_turns_with_others),  cmocka_unit_test(the_server_restarts_behind_the_pooler),
+        cmocka_unit_test(a_run_through_the_pooler), cmocka_unit_test(a_slow_statement_in_a_full_pool),
     };
     if (access("/usr/sbin/pgbouncer", X_OK) != 0 && access("/usr/bin/pgbouncer", X_OK) != 0) {
         (void)printf("no PgBouncer on this machine\n");
