@@ -90,8 +90,8 @@ static const Row sink_rows[] = {
 
 /* Columns that a sink has or not, in any order. Together they have each field. */
 static const char *const columns[] = {
-    "{\"name\":\"k\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Header('x', 'y')\\n+ \\\"# %s\\\"\"},"
-    "\"primaryKey\":true,\"rawString\":true}",
+    ("{\"name\":\"k\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Header('x', 'y')\\n+ \\\"# %s\\\"\"},"
+     "\"primaryKey\":true,\"rawString\":true}"),
     "{\"name\":\"n\",\"type\":\"path\",\"path\":\"n\",\"dataType\":\"integer\",\"defaultValue\":\"7\"}",
     "{\"name\":\"id\",\"type\":\"uuid\"}",
     "{\"name\":\"at\",\"type\":\"datetime\"}",
