@@ -48,7 +48,7 @@ usec_t postgres_server_limit(const PostgresSession *session) {
 void postgres_put_settings(Buffer *out, const PostgresSession *session) {
     buffer_printf(out,
                   "SET LOCAL synchronous_commit = on; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';"
-                  " SET LOCAL xmloption = 'content'; SET LOCAL TimeZone = 'UTC';"
+                  " SET LOCAL xmloption = 'content'; SET LOCAL array_nulls = on; SET LOCAL TimeZone = 'UTC';"
                   " SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = on; SET LOCAL client_min_messages = error;"
                   " SET LOCAL statement_timeout = %lld;"
                   " SET LOCAL lock_timeout = %d; SET LOCAL idle_in_transaction_session_timeout = '5min'; ",

@@ -443,6 +443,33 @@ static void all_kinds_of_refusals(void **state) {
     assert_rows("SELECT n, v FROM typed ORDER BY n", "0|{\"a\nb\"}\n2|{b}\n5|{d}");
 }
 
+/* Settings of the role, the database or the server do not change what a text means. */
+static void settings_of_the_server_change_no_value(void **state) {
+    static const struct {
+        const char *setting, *value, *type, *column, *text, *question;
+    } tried[] = {
+        {"array_nulls", "off", "text[]", "v:json", "[null,\"NULL\"]", "SELECT v[1] IS NULL AND v[2] = 'NULL' FROM typed"},
+        {"IntervalStyle", "sql_standard", "interval", "v:text", "-1 day 2 hours", "SELECT v = '-1 day +2 hours' FROM typed"},
+        {"xmloption", "document", "xml", "v:text", "a<b/>", "SELECT v::text = 'a<b/>' FROM typed"},
+    };
+    for (size_t i = 0; i < sizeof tried / sizeof tried[0]; i++) {
+        char sql[150];
+        (void)snprintf(sql, sizeof sql, "ALTER DATABASE postgres SET %s = %s", tried[i].setting, tried[i].value);
+        test_postgres_sql(server, sql);
+        (void)snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS typed; CREATE TABLE typed (v %s)", tried[i].type);
+        test_postgres_sql(server, sql);
+        SESSION;
+        CASE("typed", tried[i].column, 1);
+        prepare(session, &box);
+        ADD(&box.rows[0], tried[i].text);
+        import(session, &box);
+        (void)snprintf(sql, sizeof sql, "ALTER DATABASE postgres RESET %s", tried[i].setting);
+        test_postgres_sql(server, sql);
+        assert_int_equal(box.reject_count, 0);
+        assert_rows(tried[i].question, "t");
+    }
+}
+
 /* Somebody changes a type between two imports of a session: the values are checked for the new
  * one, and a type that does not fit takes no row. */
 static void a_type_is_changed_meanwhile(void **state) {
@@ -531,6 +558,7 @@ int main(void) {
         cmocka_unit_test(many_rows_are_refused_in_no_time),
         cmocka_unit_test(too_many_refused_rows),
         cmocka_unit_test(all_kinds_of_refusals),
+        cmocka_unit_test(settings_of_the_server_change_no_value),
         cmocka_unit_test(a_type_is_changed_meanwhile),
         cmocka_unit_test(keys_of_other_types),
         cmocka_unit_test(other_types_are_refused_by_name),
