@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """
-Every relative link, and every path in code marks, of the Markdown files leads to something in the tree; so does every heading in a link.
-Lines of prose have at most 100 columns.
+What the Markdown files name exists: the target and heading of each relative link, and in code marks each path, file, function, command,
+option and environment variable. Files that comments of the code name exist as well. Lines of prose have at most 100 columns.
 """
 
+import collections
 import pathlib
 import re
 import subprocess
@@ -16,6 +17,15 @@ CODE = re.compile(r"`([^`\n]+)`")
 # "storage/pack.c", "tests/system/test_api.py::test_settings", "base/{log,metrics}.c" is left out: braces and stars are patterns.
 # "storage/pack_writer.c:pack_finish": that file defines the function, or the table of that name.
 PATH = re.compile(rf"^(?:\./)?((?:{FLOORS})/[\w./-]+?)(?:(::?)(\w+))?$")
+FILE = re.compile(r"^[\w-]+\.(?:c|h|py)$")
+NAME = re.compile(r"^[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?:\(\))?$")
+OPTION = re.compile(r"^(?:limits|timeouts|disk|retention|templates)\.(?!json$)[a-z-]+$")
+VARIABLE = re.compile(r"^SLUICE_[A-Z_]+$")
+# Of other programs, and examples of names.
+FOREIGN_FILES = {"avro.h", "h2o.h", "lmdb.h", "conn.c", "x.h", "x.c"}
+FOREIGN_NAMES = re.compile(r"^(?:pg_\w+|ignore_startup_parameters|(?:query|query_wait|idle_transaction)_timeout|ret_x|take_x|module_verb)$")
+NO_COMMANDS = {"takes", "cannot", "record"}  # "sluice cannot start" is a message, "sluice record id" a text that is hashed
+COMMENT_FILE = re.compile(r"(?<![\w./<\"-])((?:[\w-]+/)*[\w-]+\.(?:c|h|md))\b(?!\()")
 
 
 def documents():
@@ -48,6 +58,77 @@ def long_lines(text):
             code = not code
         elif not code and len(line) > 100 and not line.lstrip().startswith("|") and not line.startswith("    "):
             yield number
+
+
+def tracked():
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+def commands():
+    table = re.search(r"commands\[\] = \{(.*?)\};", (ROOT / "gateway/app/program.c").read_text(), re.S).group(1)
+    return set(re.findall(r"&command_(\w+)", table))
+
+
+def prose_and_code(text):
+    """The spans in code marks, and the lines of code blocks."""
+    code = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif code or line.startswith("    "):
+            yield line.strip(), True
+        else:
+            for span in CODE.findall(line):
+                yield span, False
+
+
+def problems_of_names():
+    """Names in code marks that no file, function, command, option or variable has."""
+    names = tracked()
+    if not names:
+        return
+    files = {name.rsplit("/", 1)[-1] for name in names}
+    code = [name for name in names if name.endswith((".c", ".h", ".py", ".build", ".json", ".java")) or name in ("check", "run")]
+    words = set(re.findall(r"\w+", "\n".join((ROOT / name).read_text() for name in code)))
+    options = (ROOT / "config/options_table.c").read_text()
+    known = commands()
+    seen = collections.Counter()
+    for document in documents():
+        where = document.relative_to(ROOT)
+        for span, is_block in prose_and_code(document.read_text()):
+            for command in re.findall(r"(?:^|[/`])sluice ([a-z]+)\b", span):
+                seen["command"] += 1
+                if command not in known | NO_COMMANDS:
+                    yield f"{where}: there is no command sluice {command}"
+            if is_block:
+                continue
+            if FILE.match(span) and span not in FOREIGN_FILES and "NAME" not in span and "MODULE" not in span:
+                seen["file"] += 1
+                if span not in files:
+                    yield f"{where}: there is no file {span}"
+            elif NAME.match(span) and not FOREIGN_NAMES.match(span.removesuffix("()")):
+                seen["name"] += 1
+                if span.removesuffix("()") not in words:
+                    yield f"{where}: nothing is called {span}"
+            elif OPTION.match(span):
+                seen["option"] += 1
+                if f'"{span}"' not in options:
+                    yield f"{where}: there is no option {span}"
+            elif VARIABLE.match(span) and span not in words and span != "SLUICE_OPTION":
+                option = span.removeprefix("SLUICE_").lower()
+                if not any(re.sub(r"[.-]", "_", name) == option for name in re.findall(r'"([a-z][a-z.-]*)"', options)):
+                    yield f"{where}: nothing reads {span}"
+    for kind in ("command", "file", "name", "option"):
+        if seen[kind] < 5:
+            yield f"only {seen[kind]} names of the kind {kind} were seen"
+    for name in names:
+        if name.endswith((".c", ".h")):
+            for comment in re.findall(r"/\*.*?\*/", (ROOT / name).read_text(), re.S):
+                for file in COMMENT_FILE.findall(comment):
+                    last = file.rsplit("/", 1)[-1]
+                    if last not in FOREIGN_FILES and (last not in files or "/" in file and not any(each.endswith(file) for each in names)):
+                        yield f"{name}: a comment names {file}, which is not there"
 
 
 def problems():
@@ -90,6 +171,6 @@ def problems():
         yield f"only {seen} links and paths were seen"
 
 
-found = list(problems())
+found = [*problems(), *problems_of_names()]
 print("\n".join(found) or "every link leads somewhere")
 sys.exit(1 if found else 0)
