@@ -140,7 +140,7 @@ static void format_line(LogLevel level, const char *file, int line, Span text, u
     } else {
         buffer_printf(out, "%s %-7s ", time, level_names[level]);
         append_escaped(out, text, false);
-        if (left_out) buffer_printf(out, " (%lu lines like this were left out)", left_out);
+        if (left_out) buffer_printf(out, " (%lu similar lines were left out)", left_out);
         buffer_printf(out, "  [%s:%d]", short_path(file), line);
     }
 }
@@ -156,7 +156,7 @@ static void emit(LogLevel level, const char *file, int line, Span text, uint64_t
 /* On the thread of `writer`, without the lock: a bug may have happened under it. */
 static size_t note_dropped(uint64_t dropped, char *out, size_t capacity) {
     char text[128];
-    int size = snprintf(text, sizeof text, "%" PRIu64 " log lines dropped: nobody read stderr fast enough", dropped);
+    int size = snprintf(text, sizeof text, "%" PRIu64 " log lines dropped: stderr was not read fast enough", dropped);
     check(size > 0 && size < (int)sizeof text);
     Buffer line = {0};
     format_line(LOG_WARNING, __FILE__, __LINE__, (Span){.data = text, .size = (size_t)size}, 0, &line);

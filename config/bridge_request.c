@@ -31,7 +31,7 @@ static int read_time(Fault *fault, const Node *field, int64_t *ret_ms) {
     if (r != 0) return r;
     if (!clock_parse(span_of(text), &nsec)) {
         char excerpt[TEXT_EXCERPT_SIZE];
-        return fault_at(fault, field, "must be a time as 2006-01-02T15:04:05Z (RFC 3339), not \"%s\"",
+        return fault_at(fault, field, "must be a time such as 2006-01-02T15:04:05Z (RFC 3339), not \"%s\"",
                         text_excerpt(span_of(text), excerpt));
     }
     if (nsec < 0) return fault_at(fault, field, "must not be before 1970");

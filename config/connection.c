@@ -203,7 +203,7 @@ static size_t add_refusals(const ConnectionType *const *types, const ConnectionT
         for (const ConnectionField *field = types[i]->fields; field->name; field++) {
             if (find_field(type, field->name)) continue;
             check(count < REFUSALS_MAX);
-            (void)snprintf(reasons[count], sizeof *reasons, "belongs to connections of type \"%s\"", types[i]->name);
+            (void)snprintf(reasons[count], sizeof *reasons, "is only for connections of type \"%s\"", types[i]->name);
             refusals[count] = (Refusal){field->name, reasons[count]};
             count++;
         }
@@ -226,7 +226,7 @@ static int read_map_name(Fault *fault, const Node *entry, const ConnectionField 
         return -EINVAL;
     }
     if (entry->key[0] && text_is_plain(span_of(entry->key)) && !strchr(entry->key, '=')) return 0;
-    int r = fault_at(fault, entry, "has a name that is empty, or holds control characters or a '='");
+    int r = fault_at(fault, entry, "has a name that is empty, or contains control characters or a '='");
     fault->at_key = true;
     return r;
 }
@@ -243,7 +243,7 @@ static int read_map_value(Fault *fault, const Node *entry, const ConnectionField
     }
     int r = node_text(fault, entry, 0, field->bytes_max, &text);
     if (r < 0) return r;
-    if (!text_is_plain(span_of(text))) return fault_at(fault, entry, "must not hold control characters");
+    if (!text_is_plain(span_of(text))) return fault_at(fault, entry, "must not contain control characters");
     buffer_append_text(out, text);
     return 0;
 }
@@ -283,7 +283,7 @@ static int read_field(Fault *fault, const Node *object, const ConnectionField *f
     const char *text;
     int r = node_text(fault, &node, 1, field->bytes_max, &text);
     if (r < 0) return r;
-    if (!text_is_plain(span_of(text))) return fault_at(fault, &node, "must not hold control characters");
+    if (!text_is_plain(span_of(text))) return fault_at(fault, &node, "must not contain control characters");
     *ret_text = text_copy(text);
     return 0;
 }
@@ -356,7 +356,7 @@ static int refuse_shared_place(Fault *fault, const Node *node, const Connections
 
 static int add_connection(Fault *fault, const Node *node, const ConnectionType *const *types, Connections *connections) {
     if (!identifier_valid(node->key)) {
-        int r = fault_at(fault, node, "must be named with 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
+        int r = fault_at(fault, node, "must have a name of 1 to 48 characters (a-z, 0-9, '-' and '_') that begins with a letter or digit");
         fault->at_key = true;
         return r;
     }

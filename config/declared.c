@@ -54,7 +54,7 @@ static int refuse_names_of_files(Fault *fault, const Node *body, const Connectio
         Node node = node_member(body, field->name);
         if (!node_given(&node)) continue;
         if (connection_field_is_file(field))
-            return fault_at(fault, &node, "must not name a file of the gateway's host: give what is in it as \"files\": {\"%s\": …}",
+            return fault_at(fault, &node, "must not name a file of the gateway's host: give its contents as \"files\": {\"%s\": …}",
                             field->name);
         if (field->is_map) return fault_at(fault, &node, "can be given in the config file only");
     }
@@ -64,7 +64,7 @@ static int refuse_names_of_files(Fault *fault, const Node *body, const Connectio
 static int add_file(Fault *fault, const Node *node, const char *name, const ConnectionType *type, json_t *document, Declared *declared) {
     const ConnectionField *field = file_field(type, node->key);
     if (!field) {
-        int r = fault_at(fault, node, "is no file of a connection of type %s", type->name);
+        int r = fault_at(fault, node, "is not a file of a connection of type %s", type->name);
         fault->at_key = true;
         return r;
     }
@@ -117,7 +117,8 @@ static int read_declared(Fault *fault, const Node *body, const char *name, const
 int declared_read(Fault *fault, const Node *body, const char *name, const ConnectionType *const *types, Declared *ret_declared) {
     Declared declared = {0};
     if (!identifier_valid(name))
-        return fault_plain(fault, body, "A connection is named with 1 to 48 of a-z, 0-9, '-' and '_', and begins with a letter or digit");
+        return fault_plain(fault, body,
+                           "The name of a connection has 1 to 48 characters (a-z, 0-9, '-' and '_') and begins with a letter or digit");
     int r = read_declared(fault, body, name, types, &declared);
     if (r < 0) {
         declared_deinit(&declared);
@@ -130,6 +131,6 @@ int declared_read(Fault *fault, const Node *body, const char *name, const Connec
 int declared_load(const char *name, const json_t *document, const ConnectionType *const *types, Connection *ret_connection, Error *error) {
     Fault fault = {.error = error};
     Node root = {.value = document};
-    if (!identifier_valid(name)) return error_set(error, -EINVAL, "\"%.60s\" is no name of a connection", name);
+    if (!identifier_valid(name)) return error_set(error, -EINVAL, "\"%.60s\" is not a name of a connection", name);
     return connection_read(&fault, &root, name, types, ret_connection);
 }

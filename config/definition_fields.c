@@ -16,7 +16,7 @@
 
 #define BY_ENABLE "is changed through …/enable and …/disable; leave it out"
 #define BY_PAUSE "is changed through …/pause and …/resume; leave it out"
-#define BY_RESUME "is decided by the server, and another run is asked for through …/resume; leave it out"
+#define BY_RESUME "is set by the server; a new run is requested through …/resume; leave it out"
 #define BY_DELETE "is changed through DELETE and …/undelete; leave it out"
 
 /* ---- ids and names: the same for sources and sinks ------------------------------------------- */
@@ -33,7 +33,7 @@ static int check_name(Fault *fault, const Node *field) {
 
 static int check_id(Fault *fault, const Node *field) {
     if (identifier_valid(json_string_value(field->value))) return 0;
-    return fault_at(fault, field, "must be 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
+    return fault_at(fault, field, "must have 1 to 48 characters (a-z, 0-9, '-' and '_') and begin with a letter or digit");
 }
 
 /* Name and id: each may stand for the other when it is missing. */
@@ -42,7 +42,7 @@ static int complete_identity(Fault *fault, const Node *node, const char *id_fiel
     if (*id == NULL) {
         *id = identifier_slug(*name);
         Node name_node = node_member(node, "name");
-        if ((*id)[0] == 0) return fault_at(fault, &name_node, "holds no letter or digit to make an id of: give \"%s\" too", id_field);
+        if ((*id)[0] == 0) return fault_at(fault, &name_node, "has no letter or digit for an id: give \"%s\" as well", id_field);
     }
     /* An id may be longer than a name, and is one byte a character. */
     if (*name == NULL) *name = strndup(*id, NAME_CHARACTERS_MAX);
@@ -150,8 +150,8 @@ static int complete_source(Fault *fault, const Node *node, void *object) {
 static const Refusal source_refusals[] = {
     {"idempotency", FIELD_NOT_BUILT},
     {"number", FIELD_BY_SERVER},
-    {"settings", "has an endpoint of its own: …/settings"},
-    {"sinks", "has an endpoint of its own: …/sinks"},
+    {"settings", "has its own endpoint: …/settings"},
+    {"sinks", "has its own endpoint: …/sinks"},
     {0},
 };
 static const FieldInfo source_rows[] = {
@@ -188,7 +188,7 @@ static int complete_sink(Fault *fault, const Node *node, void *object) {
 static const char *const sink_types[] = {"table", NULL};
 static const Refusal sink_refusals[] = {
     {"number", FIELD_BY_SERVER},
-    {"settings", "has an endpoint of its own: …/settings"},
+    {"settings", "has its own endpoint: …/settings"},
     {0},
 };
 static int read_start(Fault *fault, const Node *field, void *place) {

@@ -20,7 +20,7 @@ extern const char *const error_detail_names[];
 extern const FieldTable source_fields, source_state_fields, sink_fields, sink_state_fields, table_fields, column_fields;
 
 #define FIELD_NOT_BUILT "is not supported by this build yet"
-#define FIELD_BY_SERVER "is decided by the server; leave it out"
+#define FIELD_BY_SERVER "is set by the server; leave it out"
 
 /* All-zero objects with one reference. */
 Source *source_new(const SourceKind *kind);

@@ -51,7 +51,7 @@ static void refuse_other_kinds(const SourceKind *kind, Refusal refused[static OT
         for (const FieldInfo *field = other->fields->fields; other != kind && field->name; field++) {
             if (field_table_has(kind->fields, field->name) || field_table_has(&source_fields, field->name)) continue;
             check(count < OTHERS_MAX);
-            (void)snprintf(reasons[count], sizeof *reasons, "belongs to sources of type \"%s\"", other->name);
+            (void)snprintf(reasons[count], sizeof *reasons, "is only for sources of type \"%s\"", other->name);
             refused[count] = (Refusal){field->name, reasons[count]};
             count++;
         }

@@ -45,8 +45,8 @@ static int complete_mask(Fault *fault, const Node *node, const Column *column) {
     if (mask_check_type(&mask, column->data_type, &why) < 0) return fault_at(fault, &field, "%s", why.text);
     if (column->primary_key && !mask.info->may_be_key)
         return fault_at(fault, &field,
-                        "is \"%s\", which makes rows of one key of rows that have several: a primary key may have "
-                        "\"hash\", \"hmac:KEYNAME\", \"md5\" or \"uuid\"",
+                        "is \"%s\", which can give different values the same key: a primary key may have \"hash\", \"hmac:KEYNAME\", "
+                        "\"md5\" or \"uuid\"",
                         mask.info->name);
     return 0;
 }
@@ -61,34 +61,36 @@ static int complete_column(Fault *fault, const Node *node, void *object) {
     const Column *column = object;
     if (column->type == COLUMN_REST && column->inferred != COLUMN_BASE) {
         Node type = node_member(node, "type");
-        return fault_at(fault, &type, "is \"rest\", a column that only Sluice makes");
+        return fault_at(fault, &type, "is \"rest\", a column that only Sluice creates");
     }
     if (!column_type_fits(column)) {
         Node data = node_member(node, "dataType");
         if (column->type == COLUMN_META)
-            return fault_at(fault, &data, "is \"%s\", which the meta field \"%s\" never fits", data_type_name(column->data_type),
+            return fault_at(fault, &data, "is \"%s\", which the meta field \"%s\" can never have", data_type_name(column->data_type),
                             meta_field_name(column->meta_field));
-        return fault_at(fault, &data, "is \"%s\", which a column of type \"%s\" never fits", data_type_name(column->data_type),
+        return fault_at(fault, &data, "is \"%s\", which a column of type \"%s\" can never have", data_type_name(column->data_type),
                         column_type_name(column->type));
     }
     if (column->optional && (column->primary_key || column->default_value)) {
         Node optional = node_member(node, "optional");
-        return fault_at(fault, &optional, "cannot stand beside \"%s\"", column->primary_key ? "primaryKey" : "defaultValue");
+        return fault_at(fault, &optional, "cannot be combined with \"%s\"", column->primary_key ? "primaryKey" : "defaultValue");
     }
     if (column->primary_key && column->default_value && column->default_kind == SCALAR_NULL) {
         Node missing = node_member(node, "defaultValue");
-        return fault_at(fault, &missing, "is null, and a primary key is never NULL");
+        return fault_at(fault, &missing, "is null, but a primary key cannot be NULL");
     }
     if (column->primary_key && !data_traits[column->data_type].may_be_key) {
         Node key = node_member(node, "primaryKey");
-        return fault_at(fault, &key, "cannot stand on dataType \"%s\", which no database compares", data_type_name(column->data_type));
+        return fault_at(fault, &key, "cannot be used with dataType \"%s\", which no database can compare",
+                        data_type_name(column->data_type));
     }
     Node format = node_member(node, "format");
     if (node_given(&format) && column->data_type != DATA_TIMESTAMP && column->data_type != DATA_DATE)
-        return fault_at(fault, &format, "belongs to columns of dataType \"timestamp\" and \"date\" only, and this one is of \"%s\"",
+        return fault_at(fault, &format, "is only for columns of dataType \"timestamp\" and \"date\"; this column has \"%s\"",
                         data_type_name(column->data_type));
     if (node_given(&format) && column->type == COLUMN_META && column->meta_field != META_KEY)
-        return fault_at(fault, &format, "cannot stand on the meta field \"%s\", whose form is known", meta_field_name(column->meta_field));
+        return fault_at(fault, &format, "cannot be used with the meta field \"%s\", whose format is fixed",
+                        meta_field_name(column->meta_field));
     return column->mask ? complete_mask(fault, node, column) : 0;
 }
 
@@ -223,7 +225,7 @@ static int refuse_twins(Fault *fault, const Node *columns, const SinkTarget *tar
         if (!span_equal_nocase(span_of(target->columns[i].name), span_of(target->columns[last].name))) continue;
         char excerpt[TEXT_EXCERPT_SIZE];
         Node column = node_item(columns, last), name = node_member(&column, "name");
-        return fault_at(fault, &name, "is \"%s\", and so is the name of column %zu (case is not told apart)",
+        return fault_at(fault, &name, "is \"%s\", the same name as column %zu (case is ignored)",
                         text_excerpt(span_of(target->columns[last].name), excerpt), i);
     }
     return 0;
@@ -257,7 +259,7 @@ static int refuse_base_name(Fault *fault, const Node *columns, const SinkTarget 
     if (!target->infer || column->inferred != COLUMN_DECLARED || !inference_reserves(span_of(column->name)) || inference_is_base(column))
         return 0;
     Node item = node_item(columns, index), name = node_member(&item, "name");
-    return fault_at(fault, &name, "is \"%s\", a column that \"infer\" makes, and that holds something else", column->name);
+    return fault_at(fault, &name, "is \"%s\", a column that \"infer\" creates, and that has other contents", column->name);
 }
 
 static int complete_mapping(Fault *fault, const Node *node, void *object) {
@@ -267,12 +269,12 @@ static int complete_mapping(Fault *fault, const Node *node, void *object) {
     int r = check_declared(fault, node, target);
     if (r == 0 && target->infer && target->explode) {
         Node explode = node_member(node, "explode");
-        r = fault_at(fault, &explode, "cannot stand beside \"infer\": declare the columns");
+        r = fault_at(fault, &explode, "cannot be combined with \"infer\": declare the columns");
     }
     for (size_t i = 0; r == 0 && i < target->column_count; i++) {
         if (target->explode && target->columns[i].type == COLUMN_ID && data_traits[target->columns[i].data_type].holds_uuid) {
             Node item = node_item(&columns, i), data = node_member(&item, "dataType");
-            return fault_at(fault, &data, "cannot stand beside \"explode\": the id of an element is that of its event and a number");
+            return fault_at(fault, &data, "cannot be combined with \"explode\": the id of an element is the id of its event with a number");
         }
         r = refuse_twins(fault, &columns, target, i);
         if (r == 0) r = refuse_base_name(fault, &columns, target, i);
@@ -382,7 +384,7 @@ static bool starts_nocase(Span text, Span start) {
 static int check_table_id(Fault *fault, const Node *node) {
     const char *id = json_string_value(node->value);
     if (!text_is_plain(span_of(id)) || strpbrk(id, "\"\\/"))
-        return fault_at(fault, node, "must not hold control characters, '\"', '\\' or '/'");
+        return fault_at(fault, node, "must not contain control characters, '\"', '\\' or '/'");
     const char *dot = strrchr(id, '.');
     Span schema = {.data = id, .size = dot ? (size_t)(dot - id) : 0}, table = span_of(dot ? dot + 1 : id);
     if (table.size == 0 || (dot && schema.size == 0)) return fault_at(fault, node, "must be \"table\" or \"schema.table\"");
@@ -393,7 +395,7 @@ static int check_table_id(Fault *fault, const Node *node) {
         return fault_at(fault, node, "must not begin or end with a space");
     /* The destination's own tables, and the ledgers that make every file arrive once. */
     if (starts_nocase(span_of(id), SPAN("sqlite_")) || starts_nocase(table, SPAN("_sluice_")) || span_equal_nocase(schema, SPAN("sluice")))
-        return fault_at(fault, node, "is reserved (sqlite_…, _sluice_… and sluice.… are)");
+        return fault_at(fault, node, "is reserved (names with sqlite_…, _sluice_… and sluice.… are)");
     return 0;
 }
 
@@ -412,15 +414,15 @@ static bool merges(const SinkTarget *target) {
 static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *target) {
     Node merge_if = node_member(node, "mergeIf"), newer_by = node_member(&merge_if, "newerBy");
     if (!target->table.newer_by) return 0;
-    if (!merges(target)) return fault_at(fault, &merge_if, "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key");
+    if (!merges(target)) return fault_at(fault, &merge_if, "is only for the strategy \"merge\", and for \"replace\" with a primary key");
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
         if (strcmp(column->name, target->table.newer_by) != 0) continue;
         if (column->primary_key)
-            return fault_at(fault, &newer_by, "is \"%s\", which is part of the primary key: rows with one key have one value of it",
+            return fault_at(fault, &newer_by, "is \"%s\", which is part of the primary key: all rows with the same key have the same value",
                             column->name);
         if (column->mask)
-            return fault_at(fault, &newer_by, "is \"%s\", which has a mask: masked values do not tell which row is newer", column->name);
+            return fault_at(fault, &newer_by, "is \"%s\", which has a mask: masked values do not show which row is newer", column->name);
         if (data_traits[column->data_type].has_order) return 0;
         return fault_at(fault, &newer_by,
                         "is \"%s\" of dataType \"%s\", and must be of \"integer\", \"number\", \"decimal\", \"timestamp\" or \"date\"",
@@ -430,12 +432,12 @@ static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *targ
     if (target->infer && inference_base_type(target->table.newer_by, &type) && data_traits[type].has_order) return 0;
     char excerpt[TEXT_EXCERPT_SIZE];
     if (target->infer)
-        return fault_at(
-            fault, &newer_by,
-            "is \"%s\", which is no declared column, and none of \"_at\", \"_partition\", \"_offset\" and \"_sequence\": a column "
-            "that is inferred is not there with the first rows, so declare it",
-            text_excerpt(span_of(target->table.newer_by), excerpt));
-    return fault_at(fault, &newer_by, "is \"%s\", which is the name of no column", text_excerpt(span_of(target->table.newer_by), excerpt));
+        return fault_at(fault, &newer_by,
+                        "is \"%s\", which is neither a declared column nor one of \"_at\", \"_partition\", \"_offset\" and \"_sequence\": "
+                        "an inferred column does not exist for the first rows, so declare it",
+                        text_excerpt(span_of(target->table.newer_by), excerpt));
+    return fault_at(fault, &newer_by, "is \"%s\", which is not the name of a column",
+                    text_excerpt(span_of(target->table.newer_by), excerpt));
 }
 
 /* A record without a value has no body to take a value from. */
@@ -447,12 +449,11 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
     const DeleteOn *on = &target->table.delete_on;
     Node delete_on = node_member(node, "deleteOn"), tombstone = node_member(&delete_on, "tombstone");
     if (!node_given(&delete_on)) return 0;
-    if (!merges(target))
-        return fault_at(fault, &delete_on, "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key");
+    if (!merges(target)) return fault_at(fault, &delete_on, "is only for the strategy \"merge\", and for \"replace\" with a primary key");
     if (!on->path != !on->equals) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\" together");
     if (!on->path && !on->tombstone) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\", or \"tombstone\": true");
     if (!on->tombstone) return 0;
-    if (target->explode) return fault_at(fault, &tombstone, "cannot stand beside \"explode\": a tombstone has no array");
+    if (target->explode) return fault_at(fault, &tombstone, "cannot be combined with \"explode\": a tombstone has no array");
     bool keyed = false;
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
@@ -465,7 +466,8 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
                         is_newer_by ? "\"newerBy\"" : "the primary key", column->name, column_type_name(column->type));
     }
     if (!keyed && !fault->is_stored)
-        return fault_at(fault, &tombstone, "needs a primary key: without one it is \"_id\", which no tombstone shares with another record");
+        return fault_at(fault, &tombstone,
+                        "needs a primary key: without it, the key is \"_id\", which a tombstone never shares with another record");
     return 0;
 }
 
@@ -474,14 +476,15 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
 static int check_replace(Fault *fault, const Node *node, const SinkTarget *target) {
     Node allow_empty = node_member(node, "allowEmpty"), table_id = node_member(node, "tableId"), drift = node_member(node, "onSchemaDrift");
     if (target->table.strategy != STRATEGY_REPLACE)
-        return target->table.allow_empty ? fault_at(fault, &allow_empty, "belongs to the strategy \"replace\" only") : 0;
+        return target->table.allow_empty ? fault_at(fault, &allow_empty, "is only for the strategy \"replace\"") : 0;
     if (target->table.on_schema_drift == SCHEMA_DRIFT_IGNORE)
-        return fault_at(fault, &drift, "is \"ignore\", which the strategy \"replace\" does not have: it must be \"fail\" or \"evolve\"");
+        return fault_at(fault, &drift,
+                        "is \"ignore\", which is not possible with the strategy \"replace\": it must be \"fail\" or \"evolve\"");
     const char *dot = strrchr(target->table.table_id, '.');
     size_t size = strlen(dot ? dot + 1 : target->table.table_id);
     if (size <= TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES) return 0;
     return fault_at(fault, &table_id,
-                    "must have at most %d bytes behind the last dot with the strategy \"replace\", whose side table has a longer name",
+                    "must have at most %d bytes after the last dot with the strategy \"replace\", whose side table has a longer name",
                     TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES);
 }
 

@@ -191,7 +191,7 @@ int node_text(Fault *fault, const Node *node, size_t least, size_t most, const c
     if (!json_is_string(node->value)) return fault_at(fault, node, "must be a string, not %s", json_kind(node->value));
     const char *text = json_string_value(node->value);
     size_t size = json_string_length(node->value);
-    if (strlen(text) != size) return fault_at(fault, node, "must not hold a NUL character");
+    if (strlen(text) != size) return fault_at(fault, node, "must not contain a NUL character");
     if (!text_is_utf8((Span){text, size})) return fault_at(fault, node, "must be UTF-8");
     if (size < least || size > most) return fault_at(fault, node, "must have %zu to %zu bytes, not %zu", least, most, size);
     *ret_text = text;

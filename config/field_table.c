@@ -151,7 +151,7 @@ static char *kept_text(const Fault *fault, const FieldInfo *field, const char *t
 static int read_text(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
     const char *text;
     int r = node_text(fault, node, (size_t)field->least, (size_t)field->most, &text);
-    if (r == 0 && field->is_plain && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
+    if (r == 0 && field->is_plain && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not contain control characters");
     if (r == 0 && field->validate) r = field->validate(fault, node);
     if (r == 0) *(char **)place_in(field, object) = kept_text(fault, field, text);
     return r;
@@ -177,12 +177,12 @@ static int read_value(Fault *fault, const Node *node, const FieldInfo *field, vo
 static int read_one_text(Fault *fault, const Node *node, const FieldInfo *field, char *const *others, size_t other_count, char **ret_text) {
     const char *text;
     int r = node_text(fault, node, 1, (size_t)field->item_max, &text);
-    if (r == 0 && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
+    if (r == 0 && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not contain control characters");
     if (r == 0 && field->validate) r = field->validate(fault, node);
     if (r != 0) return r;
     char *kept = kept_text(fault, field, text);
     for (size_t i = 0; r == 0 && i < other_count; i++)
-        if (strcmp(others[i], kept) == 0) r = fault_at(fault, node, "is there already, as item %zu", i);
+        if (strcmp(others[i], kept) == 0) r = fault_at(fault, node, "is a duplicate of item %zu", i);
     if (r == 0)
         *ret_text = kept;
     else
@@ -315,7 +315,7 @@ static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable
         if (!(left & 1)) continue;
         buffer_printf(&names, "%s\"%s\"", names.size == 0 ? "" : left >> 1 ? ", " : " and ", choice_name(kind, value));
     }
-    return fault_at(fault, node, "belongs to %s of %s %s only", table->owners, table->kind, buffer_text(&names));
+    return fault_at(fault, node, "is only for %s of %s %s", table->owners, table->kind, buffer_text(&names));
 }
 
 static int read_field(Fault *fault, const Node *owner, const FieldPart *part, const FieldInfo *field) {

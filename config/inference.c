@@ -88,7 +88,7 @@ char *inference_wrong(const SinkTarget *target, bool *ret_is_newer_by) {
     if (!has_newer_by)
         check(asprintf(&text, "is \"%s\", a column that sources of this type do not have", newer_by) > 0);
     else if (target->infer->max_columns < least)
-        check(asprintf(&text, "must be at least %u, not %u: the sink has %u columns before any is inferred", least,
+        check(asprintf(&text, "must be at least %u, not %u: the sink has %u columns before columns are inferred", least,
                        target->infer->max_columns, least) > 0);
     return text;
 }

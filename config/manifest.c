@@ -165,7 +165,7 @@ static int check_kind(Fault *fault, const Node *root) {
         return fault_plain(fault, root, "A manifest document must be a map that begins with \"kind: source\"");
     Node type = node_member(root, "type"), kind = node_member(root, "kind");
     if (stream_manifest_is(root->value))
-        return fault_plain(fault, &type, "A stream manifest (type: nilus) is translated by `sluice apply`: it is not taken here");
+        return fault_plain(fault, &type, "A stream manifest (type: nilus) is translated by `sluice apply` and is not accepted here");
     if (!node_given(&kind)) return fault_plain(fault, root, "A manifest document needs a \"kind\": source");
     static const char *const kinds[] = {"source", NULL};
     int choice;
@@ -266,11 +266,11 @@ static int check_connection(const ManifestReading *reading, Fault *fault, const 
     for (const Connections *const *list = known; *list && !found; list++) found = connections_find(*list, name);
     if (!found) return unknown_connection(known, fault, node, name);
     if (type && strcmp(found->type->name, type) != 0)
-        return fault_at(fault, node, "names the connection \"%s\" of type %s, and a source of type %s reads one of type %s", name,
+        return fault_at(fault, node, "names the connection \"%s\" of type %s, but a source of type %s needs a connection of type %s", name,
                         found->type->name, type, type);
     for (const SourceKind *const *kind = source_kinds; *kind && !type; kind++)
         if ((*kind)->bridge && strcmp((*kind)->bridge->connection_type, found->type->name) == 0)
-            return fault_at(fault, node, "names the connection \"%s\" of type %s, which serves sources only", name, found->type->name);
+            return fault_at(fault, node, "names the connection \"%s\" of type %s, which is for sources only", name, found->type->name);
     return 0;
 }
 
@@ -297,7 +297,7 @@ static int check_connections(const ManifestReading *reading, Fault *fault, const
 static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *manifest, const char *id) {
     for (size_t i = 0; i + 1 < manifest->count; i++)
         if (strcmp(text_member(manifest->sources[i].source, "sourceId"), id) == 0)
-            return fault_plain(fault, root, "Source \"%s\" stands twice in this manifest", id);
+            return fault_plain(fault, root, "Source \"%s\" is defined twice in this manifest", id);
     return 0;
 }
 
@@ -377,7 +377,7 @@ int manifest_parse(const char *name, const char *text, size_t size, const Manife
         if (r == 0) r = one;
     }
     if (r == 0 && reading.manifest.count == 0)
-        r = report(reader, error, error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name));
+        r = report(reader, error, error_set(error, -EINVAL, "%s:1:1: the manifest has no source", name));
     yaml_documents_free(documents, count);
     if (r < 0) {
         manifest_deinit(&reading.manifest);

@@ -49,7 +49,7 @@ void mask_keys_free(MaskKeys *keys) {
 int mask_key_of_file(Span content, Span *ret_key, Error *error) {
     while (content.size > 0 && strchr(" \t\r\n", content.data[content.size - 1]) && content.data[content.size - 1]) content.size--;
     if (content.size < MASK_KEY_BYTES_MIN || content.size > MASK_KEY_BYTES_MAX)
-        return error_set(error, -EINVAL, "must hold a key of %d to %d bytes, not %zu", MASK_KEY_BYTES_MIN, MASK_KEY_BYTES_MAX,
+        return error_set(error, -EINVAL, "must contain a key of %d to %d bytes, not %zu", MASK_KEY_BYTES_MIN, MASK_KEY_BYTES_MAX,
                          content.size);
     *ret_key = content;
     return 0;

@@ -204,8 +204,8 @@ int mask_check_type(const Mask *mask, DataType type, Error *error) {
     if (!mask_takes(mask, type)) {
         _cleanup_(buffer_deinit) Buffer types = {0};
         put_types(mask->info, "\"", &types);
-        return error_set(error, -EINVAL, "is \"%s\", which is of columns of dataType %s, not \"%s\"", mask->info->name, buffer_text(&types),
-                         data_type_name(type));
+        return error_set(error, -EINVAL, "is \"%s\", which is for columns of dataType %s, not \"%s\"", mask->info->name,
+                         buffer_text(&types), data_type_name(type));
     }
     if (mask->info->parameter == MASK_HAS_STEP && type == DATA_INTEGER && memchr(mask->parameter.data, '.', mask->parameter.size))
         return error_set(error, -EINVAL, "must have a whole number, such as \"%s:10\", where the dataType is \"%s\"", mask->info->name,

@@ -55,7 +55,7 @@ static int file_value(const YamlDocument *document, const Node *node, const char
             char place[4 * NAME_BYTES_MAX];
             (void)snprintf(place, sizeof place, "%s/%.*s", path, NAME_BYTES_MAX, name);
             if (!json_is_string(file) || strchr(json_string_value(file), ',') || strpbrk(name, "=,"))
-                return yaml_error(document, place, error, "%s: a key must have a file, whose name holds no comma", info->name);
+                return yaml_error(document, place, error, "%s: a key must have a file whose name contains no comma", info->name);
             buffer_printf(&list, "%s%s=%s", list.size ? "," : "", name, json_string_value(file));
         }
         value = buffer_span(&list);

@@ -132,7 +132,7 @@ bool path_is_misspelt(Span path, const char **ret_what, Buffer *ret_right) {
     if (steps.size == 0) return false;
     char first = steps.data[0], last = steps.data[steps.size - 1];
     if (is_blank(first) || is_blank(last)) {
-        *ret_what = "has blanks around it";
+        *ret_what = "has blanks before or after it";
         for (; steps.size > 0 && is_blank(*steps.data); steps.data++) steps.size--;
         while (steps.size > 0 && is_blank(steps.data[steps.size - 1])) steps.size--;
         put_inner(steps, ret_right);

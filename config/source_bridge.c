@@ -29,10 +29,12 @@ char *source_sink_start_wrong(const Source *source, const Sink *sink) {
     char *text = NULL;
     if (!sink->start.given) return NULL;
     if (!source->kind->bridge)
-        check(asprintf(&text, "is for sinks of sources that read a broker: events are sent to a source of type \"%s\"",
+        check(asprintf(&text, "is only for sinks of sources that read a broker: events are sent to a source of type \"%s\"",
                        source->kind->name) > 0);
     else if (!source_keeps_positions(source))
-        check(asprintf(&text, "must not stand there: the broker keeps what the source has not acknowledged, for all sinks alike") > 0);
+        check(asprintf(&text,
+                       "is not allowed here: the broker keeps the messages that the source has not acknowledged, for all sinks together") >
+              0);
     else if (sink->start.at.kind == BRIDGE_START_SEQUENCE && source->kind->bridge->divides_partitions)
         check(asprintf(&text, "must not be a sequence: a source of type \"%s\" has offsets by partition", source->kind->name) > 0);
     return text;
@@ -60,8 +62,7 @@ char *source_sink_replace_wrong(const Source *source, const Sink *sink) {
 const char *registry_url_wrong(const char *url) {
     size_t scheme = strncasecmp(url, "http://", 7) == 0 ? 7 : strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
     if (scheme == 0 || url[scheme] == '\0' || url[scheme] == '/') return "must begin with http:// or https:// and a host";
-    if (strpbrk(url, "@?# \r\n"))
-        return "must hold no user, no question mark and no '#': a login is named in \"user\" and \"passwordFile\"";
+    if (strpbrk(url, "@?# \r\n")) return "must not contain a user, a question mark or a '#': give a login in \"user\" and \"passwordFile\"";
     return NULL;
 }
 
@@ -107,7 +108,7 @@ static const FieldInfo registry_rows[] = {
     {0},
 };
 static const Refusal registry_refusals[] = {
-    {"password", "must not stand here: put it in a file and name that in \"passwordFile\""},
+    {"password", "is not allowed here: put it in a file and name the file in \"passwordFile\""},
     {0},
 };
 const FieldTable bridge_registry_fields = {.owners = "registries",
@@ -120,7 +121,7 @@ const FieldTable bridge_registry_fields = {.owners = "registries",
 
 int bridge_check_connection(Fault *fault, const Node *field) {
     if (identifier_valid(json_string_value(field->value))) return 0;
-    return fault_at(fault, field, "must be the name of a connection: 1 to 48 of a-z, 0-9, '-' and '_'");
+    return fault_at(fault, field, "must be the name of a connection: 1 to 48 characters (a-z, 0-9, '-' and '_')");
 }
 
 #define START_WORDS "earliest, latest or a time as 2006-01-02T15:04:05Z (RFC 3339)"

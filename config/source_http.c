@@ -36,14 +36,15 @@ static int check_origin(Fault *fault, const Node *field) {
     size_t length = *host == '[' ? strcspn(host, "]") + 1 : strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
     const char *port = host + length;
     if (length == 0 || length > strlen(host) || (*port && *port != ':'))
-        return fault_at(fault, field, "is \"%s\": an origin is a scheme, a host in small letters and maybe a port, without path and slash",
-                        excerpt);
+        return fault_at(fault, field,
+                        "is \"%s\": an origin is a scheme, a host in small letters and optionally a port, without path and slash", excerpt);
     if (*port == '\0') return 0;
     size_t digits = strspn(port + 1, "0123456789");
-    if (digits == 0 || digits > 5 || port[1 + digits] != '\0') return fault_at(fault, field, "is \"%s\": its port is no number", excerpt);
+    if (digits == 0 || digits > 5 || port[1 + digits] != '\0')
+        return fault_at(fault, field, "is \"%s\": its port is not a number", excerpt);
     bool is_default = (text_begins(span_of(text), SPAN("https:")) && strcmp(port, ":443") == 0) ||
                       (text_begins(span_of(text), SPAN("http:")) && strcmp(port, ":80") == 0);
-    if (is_default) return fault_at(fault, field, "is \"%s\": a browser leaves the usual port of the scheme out", excerpt);
+    if (is_default) return fault_at(fault, field, "is \"%s\": a browser leaves out the default port of the scheme", excerpt);
     return 0;
 }
 

@@ -23,7 +23,7 @@ static int check_expression(Fault *fault, const Node *field, const char *text) {
     }
     char why[128];
     (void)regerror(r, &compiled, why, sizeof why);
-    return fault_at(fault, field, "begins with '^' and is no regular expression (POSIX, extended): %s", why);
+    return fault_at(fault, field, "begins with '^' but is not a regular expression (POSIX, extended): %s", why);
 }
 
 static int check_topic(Fault *fault, const Node *field) {

@@ -26,7 +26,8 @@ static int parse_address(Stream *stream, const Node *owner, Node *ret_address, S
 /* dataos://NAME: the name of a connection of the gateway. */
 static int read_depot(Stream *stream, const Node *address, const StreamUri *uri) {
     if (uri->user || *uri->path || !identifier_valid(uri->host))
-        return fault_at(stream->fault, address, "must be as dataos://NAME: the name of a connection, 1 to 48 of a-z, 0-9, '-' and '_'");
+        return fault_at(stream->fault, address,
+                        "must have the form dataos://NAME: the name of a connection has 1 to 48 characters (a-z, 0-9, '-' and '_')");
     return 0;
 }
 
@@ -54,7 +55,7 @@ static void begin_connection(Stream *stream) {
 /* user:password@host, or token@host. */
 static int read_nats_host(Stream *stream, const Node *address, const StreamUri *uri) {
     if (!*uri->host) return fault_at(stream->fault, address, "needs a host, as nats+jetstream://host:4222");
-    if (*uri->path) return fault_at(stream->fault, address, "must not hold a path: the stream is \"source_table\"");
+    if (*uri->path) return fault_at(stream->fault, address, "must not contain a path: the stream is \"source_table\"");
     _cleanup_(buffer_deinit) Buffer servers = {0};
     for (const char *at = uri->host;; at++) {
         size_t size = strcspn(at, ",");
@@ -115,7 +116,7 @@ int stream_read_source_address(Stream *stream, const Node *source) {
     } else if (strcmp(uri.scheme, "kafka") == 0) {
         begin_part(stream, false);
         if (uri.user || *uri.host || *uri.path)
-            return fault_at(stream->fault, &address, "must be as kafka://?bootstrap_servers=host:port: all of it is parameters");
+            return fault_at(stream->fault, &address, "must have the form kafka://?bootstrap_servers=host:port, with parameters only");
         r = stream_read_parameters(stream, STREAM_KAFKA, "spec.source.address", &address, &uri);
         if (r == 0) (void)declare_connection(stream, "kafka", name);
     } else if (strcmp(uri.scheme, "nats+jetstream") == 0) {

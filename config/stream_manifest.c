@@ -101,7 +101,7 @@ static const char *find_value(StreamValues *values, Span span, Error *error) {
     const json_t *known = json_object_get(stream->known, name);
     if (known) return json_string_value(known);
     if (!json_object_get(stream->projected, name)) {
-        (void)error_set(error, -EINVAL, "names {%s}, which stands neither in \"spec.envs\" nor in the envVars of \"spec.use.projection\"",
+        (void)error_set(error, -EINVAL, "names {%s}, which is neither in \"spec.envs\" nor in the envVars of \"spec.use.projection\"",
                         name);
         return NULL;
     }
@@ -110,7 +110,7 @@ static const char *find_value(StreamValues *values, Span span, Error *error) {
     json_t *text = json_stringn(value.data ? value.data : "", value.size);
     if (!text || strlen(json_string_value(text)) != value.size) {
         json_decref(text);
-        (void)error_set(error, -EINVAL, "names {%s}, whose value is no text", name);
+        (void)error_set(error, -EINVAL, "names {%s}, whose value is not a text", name);
         return NULL;
     }
     char shown[260];
@@ -166,7 +166,7 @@ static int take_file(Stream *stream, const StreamField *field, const StreamGiven
     Error why = {0};
     if (yaml_scalar_expand_file(stream->name, path, &text, &why) < 0) return stream_refuse(stream, given, "cannot be used: %s", why.text);
     json_t *value = json_stringn(text.data ? text.data : "", text.size);
-    if (!value) return stream_refuse(stream, given, "names a file that is no text");
+    if (!value) return stream_refuse(stream, given, "names a file that is not text");
     check(json_object_set_new(stream->files, field->field, value) == 0);
     return 0;
 }
@@ -277,7 +277,7 @@ static int read_object(Stream *stream, unsigned place, const char *prefix, const
         }
         if (!node_given(&member)) continue;
         if (has[field - stream_fields]) {
-            int r = fault_at(stream->fault, &member, "stands there in another spelling, too");
+            int r = fault_at(stream->fault, &member, "is given twice, in two spellings");
             stream->fault->at_key = true;
             return r;
         }
@@ -307,7 +307,7 @@ int stream_read_parameters(Stream *stream, unsigned place, const char *prefix, c
             stream_ignore(stream, "%s?%s", prefix, field->name);
             continue;
         }
-        if (has[field - stream_fields]) return stream_refuse(stream, &given, "stands there under another name, too");
+        if (has[field - stream_fields]) return stream_refuse(stream, &given, "is given twice, under two names");
         has[field - stream_fields] = true;
         int r = take_value(stream, field, &given);
         if (r < 0) return r;
@@ -345,7 +345,7 @@ static int complete(Stream *stream, const Node *spec) {
                         "must be false");
     bool keyed = merges || strcmp(strategy, "replace") == 0;
     if (!keyed && stream->keys) {
-        stream_ignore(stream, "primary_key (append has no use for it)");
+        stream_ignore(stream, "primary_key (append does not use it)");
         check(json_array_clear(stream->keys) == 0);
     }
     set_intervals(stream);
@@ -355,11 +355,11 @@ static int complete(Stream *stream, const Node *spec) {
 
 static int check_type(Stream *stream, const Node *spec) {
     static const Refusal others[] = {
-        {"batch", "which copies tables by a schedule: Sluice reads topics and streams as they come (\"stream\"). Copy a table by COPY or "
+        {"batch", "which copies tables by a schedule: Sluice reads topics and streams continuously (\"stream\"). Copy a table with COPY or "
                   "pg_dump, or keep Nilus for it"},
         {"cdc", "which follows the changes of a database: let Debezium write them to a topic or send them by HTTP (docs/kafka-connect.md), "
                 "and read that as a \"stream\""},
-        {"metadata", "which catalogues a database: Sluice stores events and has nothing in its place"},
+        {"metadata", "which catalogues a database: Sluice stores events and has no equivalent"},
         {0},
     };
     static const char *const types[] = {"stream", NULL};

@@ -56,7 +56,7 @@ static int decode(StreamValues *values, const char *what, Span part, bool is_enc
         at += size;
     }
     if (out.size > 0 && !text_is_plain(buffer_span(&out)))
-        return error_set(error, -EINVAL, "has control characters, or no UTF-8, in its %s", what);
+        return error_set(error, -EINVAL, "has control characters or text that is not UTF-8 in its %s", what);
     (void)buffer_text(&out);
     *ret_text = buffer_take(&out);
     return 0;
@@ -162,7 +162,7 @@ static int read_parts(StreamValues *values, Span rest, StreamUri *uri, Error *er
             if (rest.size > 0 && *rest.data == '&') skip(&rest, 1);
         }
     }
-    if (r == 0 && rest.size > 0) return error_set(error, -EINVAL, "must not hold a '#': write %%23");
+    if (r == 0 && rest.size > 0) return error_set(error, -EINVAL, "must not contain a '#': write %%23");
     return r;
 }
 

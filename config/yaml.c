@@ -197,7 +197,7 @@ static int read_key(Parse *parse, const json_t *object, const char **ret_key, Ya
         if (r == 0 && !text_is_utf8(buffer_span(&text))) r = fail(parse, *ret_mark, "a key must be UTF-8 without NUL");
         if (r == 0) *ret_key = arena_copy(&parse->shared->places, buffer_span(&text));
         if (r == 0) r = count_node(parse, *ret_mark, text.size);
-        if (r == 0 && json_object_get(object, *ret_key)) r = fail(parse, *ret_mark, "this key stands twice in its map");
+        if (r == 0 && json_object_get(object, *ret_key)) r = fail(parse, *ret_mark, "this key is given twice in its map");
     } else if (event.type != YAML_MAPPING_END_EVENT) {
         r = fail(parse, *ret_mark, "a key must be a scalar");
     }

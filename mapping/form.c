@@ -130,7 +130,7 @@ static int find_leaf(Form *form, Span name, uint32_t *ret_leaf, const char **ret
         const char *start = name.data + at + 1, *close = memchr(start, ']', name.size - at - 1);
         check(close); /* brackets_at has seen it */
         Span key = {start, (size_t)(close - start)};
-        *ret_what = "there is no index behind 999999999 for []";
+        *ret_what = "no index can follow 999999999 for []";
         if (key.size == 0 && node_at(form, place)->next_index > INDEX_MAX) return FORM_NOT_A_FORM;
         place = child_of(form, place, key, key.size == 0);
         at = (size_t)(close + 1 - name.data);

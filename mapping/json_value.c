@@ -42,10 +42,10 @@ static const char *wrong_escape(const char *p, const char *end) {
         bool is_code = p[1] == 'u';
         unsigned code = is_code ? hex4(p + 2) : 1;
         p += is_code ? 6 : 2;
-        if (code == 0) return "holds the character \\u0000, which a json column cannot hold, and a jsonText column can";
+        if (code == 0) return "contains the character \\u0000, which a json column cannot store; a jsonText column can";
         if (code < 0xd800 || code > 0xdfff) continue;
         bool is_pair = code <= 0xdbff && end - p >= 6 && p[0] == '\\' && p[1] == 'u' && hex4(p + 2) >= 0xdc00 && hex4(p + 2) <= 0xdfff;
-        if (!is_pair) return "holds half a surrogate pair, which a json column cannot hold, and a jsonText column can";
+        if (!is_pair) return "contains half a surrogate pair, which a json column cannot store; a jsonText column can";
         p += 6;
     }
     return NULL;
@@ -72,7 +72,7 @@ static const char *pass_number(Walk *walk, const char *p) {
     const char *start = p;
     while (p < walk->end && (text_is_digit(*p) || strchr("+-.eE", *p))) p++;
     if (!value_is_json_number((Span){start, (size_t)(p - start)}) && !walk->reason)
-        walk->reason = "holds a number with more than 131,072 digits before or 16,383 behind the point, which a json column cannot hold";
+        walk->reason = "holds a number with more than 131,072 digits before or 16,383 after the point, which a json column cannot store";
     return p;
 }
 

@@ -140,7 +140,7 @@ static MapError scan_body(Mapper *mapper, const Plan *plan, const Event *event) 
         text = buffer_span(&mapper->form_json);
         break;
     case BODY_OTHER:
-        return fail(failure, MAP_NOT_JSON, NULL, "The body is neither JSON nor a form by its Content-Type, paths cannot be found in it.");
+        return fail(failure, MAP_NOT_JSON, NULL, "The body is neither JSON nor a form by its Content-Type, so it has no paths.");
     }
     if (scanner_run(&mapper->scanner, plan->paths, text, &fault))
         return fail(failure, MAP_NOT_JSON, NULL, "The body is not JSON at byte %zu: %s.", fault.offset, fault.what);
@@ -180,7 +180,7 @@ static MapError fail_value(const PlanColumn *compiled, Span text, const char *re
     const Column *column = compiled->column;
     if (compiled->hides)
         return fail(failure, MAP_WRONG_TYPE, column->name,
-                    "Column \"%s\" of dataType %s: the value, which is not shown since the source masks values, %s.", column->name,
+                    "Column \"%s\" of dataType %s: the value, which is not shown because the source masks values, %s.", column->name,
                     data_type_name(column->data_type), reason);
     if (compiled->format)
         return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" of dataType %s, format %.80s: \"" EXCERPT_FORMAT "\" %s.",
@@ -221,8 +221,7 @@ static MapError put_checked(Mapper *mapper, const PlanColumn *compiled, Span tex
 static MapError put_null(const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
     if (column->primary_key)
-        return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" is part of the primary key, which null does not fit.",
-                    column->name);
+        return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" is part of the primary key, which cannot be null.", column->name);
     row_put_null(row);
     return MAP_OK;
 }
@@ -251,7 +250,7 @@ static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span i
     if (inner.size < mapper->row_bytes_max && column->data_type == DATA_TEXT && !compiled->mask && row_put_unescaped(row, inner) == 0)
         return MAP_OK;
     Buffer *scratch = take_scratch(mapper);
-    if (json_unescape(scratch, inner)) return fail_value(compiled, inner, "holds half a surrogate pair, which is no text", failure);
+    if (json_unescape(scratch, inner)) return fail_value(compiled, inner, "contains half a surrogate pair, which is not text", failure);
     Span text = buffer_span(scratch);
     return put_checked(mapper, compiled, text, text.size && memchr(text.data, 0, text.size) ? 0 : VALUE_IS_TEXT, row, failure);
 }
@@ -307,7 +306,7 @@ static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const E
     const TemplateResult *result = &event->templates[compiled->template_index];
     if (result->failed && compiled->hides)
         return fail(failure, MAP_TEMPLATE, column->name,
-                    "Column \"%s\": the template failed; its message is not shown since the source masks values.", column->name);
+                    "Column \"%s\": the template failed; its message is not shown because the source masks values.", column->name);
     if (result->failed)
         return fail(failure, MAP_TEMPLATE, column->name, "Column \"%s\": %.*s", column->name,
                     (int)(result->text.size < 512 ? result->text.size : 512), result->text.size ? result->text.data : "");
@@ -552,7 +551,8 @@ static bool copy_run(const Mapper *mapper, const Plan *plan, const PlanSink *sin
 static __attribute__((noinline)) MapError begin_fields(Mapper *mapper, const Plan *plan, const PlanSink *sink, MapFailure *failure) {
     const ScanValue *body = scanner_value(&mapper->scanner, sink->fields->root_slot);
     if (!body || body->kind != SCAN_OBJECT)
-        return fail(failure, MAP_WRONG_TYPE, NULL, "The body is not a JSON object, and columns are inferred from the members of one.");
+        return fail(failure, MAP_WRONG_TYPE, NULL,
+                    "The body is not a JSON object, but columns are inferred from the members of an object.");
     rest_begin_row(&mapper->rest, sink->fields);
     mapper->plan = plan;
     mapper->sink = sink;

@@ -285,7 +285,7 @@ static int put_number(const CompiledMask *mask, Span text, unsigned known, Buffe
     default: unreachable();
     }
     check(out->data == number.data);
-    *ret_reason = "has more digits than this mask takes";
+    *ret_reason = "has more digits than this mask supports";
     if (r) return MASK_DOES_NOT_FIT;
     Span masked = {out->data + size, out->size - size};
     return mask->type == DATA_TEXT ? (row_put_plain(row, masked), 0) : value_put(row, mask->type, masked, 0, ret_reason);

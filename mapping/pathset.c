@@ -81,13 +81,13 @@ static int parse_bracket(PathSteps *path, Span text, size_t *at, Error *error) {
         size_t stop = start + 1;
         while (stop < text.size && text.data[stop] != '"') stop += text.data[stop] == '\\' && stop + 1 < text.size ? 2 : 1;
         if (stop + 1 >= text.size || text.data[stop + 1] != ']')
-            return error_set(error, -EINVAL, "the quoted step at byte %zu of the path has no end, it ends by \"]", *at);
+            return error_set(error, -EINVAL, "the quoted step at byte %zu of the path has no end: it must end with \"]", *at);
         Span quoted = {text.data + start, stop + 1 - start};
         ScanFault fault;
         if (scan_validate(quoted, &fault))
             return error_set(error, -EINVAL, "the quoted step at byte %zu of the path is not a JSON string: %s", *at, fault.what);
         if (json_unescape(&path->text, (Span){quoted.data + 1, quoted.size - 2}))
-            return error_set(error, -EINVAL, "the quoted step at byte %zu of the path holds half a surrogate pair", *at);
+            return error_set(error, -EINVAL, "the quoted step at byte %zu of the path contains half a surrogate pair", *at);
         step_put(path, text_at, PATH_NONE);
         *at = stop + 2;
         return 0;
@@ -98,7 +98,7 @@ static int parse_bracket(PathSteps *path, Span text, size_t *at, Error *error) {
     uint32_t index = stop < text.size ? index_of(digits) : PATH_NONE;
     if (index == PATH_NONE)
         return error_set(error, -EINVAL,
-                         "brackets at byte %zu of the path hold neither an index, as in [0], nor a quoted key, as in [\"x.y\"]", *at);
+                         "brackets at byte %zu of the path contain neither an index, as in [0], nor a quoted key, as in [\"x.y\"]", *at);
     buffer_append_span(&path->text, digits);
     step_put(path, text_at, index);
     *at = stop + 1;
@@ -432,6 +432,6 @@ int pathset_seal(PathSet *set, Error *error) {
     set->table = (uint32_t *)(void *)buffer_take(&build.table);
     for (uint32_t i = 0; i < set->node_count && !build.full; i++) check_node(set, &sizes, i);
     if (build.full)
-        return error_set(error, -EINVAL, "the paths need more than %d places in a document, use fewer or shorter ones", PATH_NODES_MAX);
+        return error_set(error, -EINVAL, "the paths need more than %d places in a document: use fewer or shorter paths", PATH_NODES_MAX);
     return 0;
 }

@@ -265,11 +265,13 @@ static int compile_mask(const Compile *compile, const Column *column, PlanColumn
     if (r == 0 && mask_needs_key(&mask)) {
         (void)mask_keys_main(compile->masks->keys, &shared);
         if (!shared && source_bridge(compile->source))
-            r = error_set(error, -EINVAL,
-                          "it needs the option mask-key-file: sources of type \"%s\" may be read by several nodes, which must mask alike",
-                          source_kind_name(compile->source));
+            r = error_set(
+                error, -EINVAL,
+                "it needs the option mask-key-file: sources of type \"%s\" may be read by several nodes, which must mask in the same way",
+                source_kind_name(compile->source));
         else if (!shared && column->primary_key)
-            r = error_set(error, -EINVAL, "it needs the option mask-key-file: a primary key must be masked alike by all who write it");
+            r = error_set(error, -EINVAL,
+                          "it needs the option mask-key-file: a primary key must be masked in the same way by all nodes that write it");
     }
     if (r < 0) (void)error_prefix(error, "mask \"%.100s\"", column->mask);
     return r;
@@ -301,7 +303,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
     case COLUMN_REST:
         if (!sink->sink->target.infer || column != &sink->sink->target.columns[sink->column_count - 1])
             return error_set(error, -EINVAL,
-                             "a column of type rest is the last one of a table whose columns are inferred, and of no other");
+                             "a column of type rest is allowed only as the last column of a table whose columns are inferred");
         return 0;
     case COLUMN_DATETIME: compiled->size = compiled->is_date ? DATE_SIZE : TIME_SIZE; return 0;
     case COLUMN_IP: plan->needs |= PLAN_NEEDS_IP; return 0;

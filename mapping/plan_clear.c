@@ -239,11 +239,10 @@ static int refuse_inference(ClearSearch *search, const Sink *sink, Error *error)
     if (secret) {
         _cleanup_(buffer_deinit) Buffer field = {0};
         put_field(search, sink->target.infer, secret->place, &field);
-        return error_set(
-            error, -EINVAL,
-            "sink \"%s\": its columns are inferred to a depth of %u, and would hold in the clear what column \"%s\" of sink \"%s\" "
-            "masks: let \"infer\" exclude \"%.200s\", declare a column for that path with a mask, or give " WAY_OUT,
-            sink->sink_id, sink->target.infer->depth, secret->column->name, secret->sink->sink_id, buffer_text(&field));
+        return error_set(error, -EINVAL,
+                         "sink \"%s\": its columns are inferred to a depth of %u, and would store unmasked what column \"%s\" of sink "
+                         "\"%s\" masks: let \"infer\" exclude \"%.200s\", declare a column for that path with a mask, or give " WAY_OUT,
+                         sink->sink_id, sink->target.infer->depth, secret->column->name, secret->sink->sink_id, buffer_text(&field));
     }
     if (search->unknown)
         return error_set(
@@ -276,9 +275,9 @@ static void look_at_read(void *context, const TemplateRead *read) {
             (void)refuse(reading,
                          "its template reads the event by a path that is not written out as in Body('a.b'), and values are masked");
         } else if (read->is_whole || (add_place(reading->search, read->name, &place) == 0 && step_count(search, place) == 0)) {
-            (void)refuse(reading, "its template reads the whole event, of which values are masked");
+            (void)refuse(reading, "its template reads the whole event, and values of the event are masked");
         } else if (add_place(reading->search, read->name, &place) == 0 && secret_inside(search, place)) {
-            (void)refuse(reading, "its template reads a value that holds one that is masked");
+            (void)refuse(reading, "its template reads a value that contains a masked value");
         }
         return;
     case TEMPLATE_HEADER:
@@ -299,13 +298,14 @@ static int refuse_path(ClearReading *reading) {
     ClearPlace place;
     const Column *column = reading->column;
     if (!column->path || place_of(reading->search, reading->sink, column, &place) < 0) return 0;
-    if (step_count(reading->search, place) == 0) return refuse(reading, "it would hold the whole event, of which values are masked");
+    if (step_count(reading->search, place) == 0)
+        return refuse(reading, "it would contain the whole event, and values of the event are masked");
     /* A field around one that is left out is an object whose members are fields: the column holds
      * what is no object. */
     if (column->inferred != COLUMN_DECLARED || !secret_inside(reading->search, place)) return 0;
     reading->result = error_set(
         reading->error, -EINVAL,
-        "sink \"%s\", column \"%s\": the value at path \"%.200s\" holds one that is masked: give it a mask, or " WAY_OUT,
+        "sink \"%s\", column \"%s\": the value at path \"%.200s\" contains a masked value: give it a mask, or " WAY_OUT,
         reading->sink->sink_id, column->name, column->path);
     return reading->result;
 }
@@ -321,16 +321,15 @@ static int refuse_column(ClearReading *reading) {
     if (column->inferred == COLUMN_BASE) {
         const Column *masking = column->type == COLUMN_REST ? NULL : masks_the_same(reading->search, column);
         if (!masking) return 0;
-        return error_set(
-            reading->error, -EINVAL,
-            "sink \"%s\": each sink whose columns are inferred has the column \"%s\", which would hold in the clear what column "
-            "\"%s\" masks: remove that mask, or give " WAY_OUT,
-            reading->sink->sink_id, column->name, masking->name);
+        return error_set(reading->error, -EINVAL,
+                         "sink \"%s\": each sink whose columns are inferred has the column \"%s\", which would store unmasked what column "
+                         "\"%s\" masks: remove that mask, or give " WAY_OUT,
+                         reading->sink->sink_id, column->name, masking->name);
     }
     switch (column->type) {
-    case COLUMN_BODY: return refuse(reading, "it would hold the whole event, of which values are masked");
+    case COLUMN_BODY: return refuse(reading, "it would contain the whole event, and values of the event are masked");
     case COLUMN_PATH: return refuse_path(reading);
-    case COLUMN_HEADERS: return reading->search->headers ? refuse(reading, "it would hold all headers, and headers are masked") : 0;
+    case COLUMN_HEADERS: return reading->search->headers ? refuse(reading, "it would contain all headers, and headers are masked") : 0;
     case COLUMN_TEMPLATE:
         if (column->template_text) template_visit_reads(span_of(column->template_text), look_at_read, reading);
         return reading->result;

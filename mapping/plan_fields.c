@@ -71,9 +71,9 @@ static int add_steps(Find *find, uint32_t slot, Error *error) {
 static int add_path(Find *find, const Sink *sink, const char *what, const char *path, uint32_t *ret_slot, Error *error) {
     PathSet *paths = find->plan->paths;
     int r = pathset_add(paths, span_of(path), ret_slot, error);
-    if (r == 0 && pathset_step_count(paths, *ret_slot) == 0) r = error_set(error, -EINVAL, "is the whole body, which is no field");
+    if (r == 0 && pathset_step_count(paths, *ret_slot) == 0) r = error_set(error, -EINVAL, "is the whole body, which is not a field");
     if (r == 0 && pathset_step_count(paths, *ret_slot) > sink->target.infer->depth)
-        r = error_set(error, -EINVAL, "has more steps than the depth, which is %u: what is deeper is part of a JSON value",
+        r = error_set(error, -EINVAL, "has more steps than the depth (%u): deeper values are part of a JSON value",
                       sink->target.infer->depth);
     if (r == 0) r = add_steps(find, *ret_slot, error);
     if (r == 0 && find->field_paths[*ret_slot] == SLOT_NONE) r = error_set(error, -EINVAL, "is too long");
@@ -181,7 +181,7 @@ static int count_columns(const Find *find, PlanSink *sink, const Listing *listin
         uint32_t slot = column->type == COLUMN_PATH ? find->field_paths[sink->columns[i].slot] : SLOT_NONE;
         uint32_t number = slot == SLOT_NONE ? 0 : listing->fields[slot];
         if (number == 0 || fields->fields[number - 1].is_declared || fields->fields[number - 1].is_excluded)
-            r = error_set(error, -EINVAL, "sink \"%s\", column \"%s\": it is inferred, and its path is no field that is inferred",
+            r = error_set(error, -EINVAL, "sink \"%s\", column \"%s\": it is inferred, but its path is not a field that can be inferred",
                           sink->sink->sink_id, column->name);
         else
             counts[number - 1]++;

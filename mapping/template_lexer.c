@@ -177,7 +177,7 @@ static int count_bracket(Span text, Brackets *brackets, const Lexeme *token, Err
         brackets->closing[brackets->count++] = c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (c == ')' || c == ']' || c == '}') {
         if (brackets->count == 0 || brackets->closing[brackets->count - 1] != c)
-            return fail(text, token->at, error, "this bracket closes none that is open");
+            return fail(text, token->at, error, "this bracket does not close an open one");
         brackets->count--;
     }
     return 0;

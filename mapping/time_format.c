@@ -72,21 +72,21 @@ static int check_pattern(const TimeFormat *format, Error *error) {
                                     : has(format, 'm') + has(format, 'b') == 1 && has(format, 'd');
     if (has(format, 's')) {
         for (const char *other = "YymbdjHIpMSzZ"; *other; other++)
-            if (has(format, *other)) return error_set(error, -EINVAL, "has %%s and %%%c, which say the same", *other);
+            if (has(format, *other)) return error_set(error, -EINVAL, "has %%s and %%%c, which mean the same", *other);
         return 0;
     }
     if (has(format, 'Y') + has(format, 'y') != 1 || !has_day)
         return error_set(error, -EINVAL,
-                         "does not say which day it is once: by %%Y or %%y, with %%m or %%b and %%d, or with %%j, or by %%s alone");
-    if (has(format, 'I') != has(format, 'p')) return error_set(error, -EINVAL, "has one of %%I and %%p, which belong together");
-    if (has(format, 'I') && has(format, 'H')) return error_set(error, -EINVAL, "has %%H and %%I, which say the same");
-    if (has(format, 'z') && has(format, 'Z')) return error_set(error, -EINVAL, "has %%z and %%Z, which say the same");
+                         "must define the day exactly once: by %%Y or %%y, with %%m or %%b and %%d, or with %%j, or by %%s alone");
+    if (has(format, 'I') != has(format, 'p')) return error_set(error, -EINVAL, "has only one of %%I and %%p, which are needed together");
+    if (has(format, 'I') && has(format, 'H')) return error_set(error, -EINVAL, "has %%H and %%I, which mean the same");
+    if (has(format, 'z') && has(format, 'Z')) return error_set(error, -EINVAL, "has %%z and %%Z, which mean the same");
     return 0;
 }
 
 static int compile_pattern(TimeFormat *format, Span text, Error *error) {
     if (text.size == 0 || !memchr(text.data, '%', text.size))
-        return error_set(error, -EINVAL, "is none of rfc3339, unix, unixMs, unixUs, unixNs, and no pattern with %% such as %%Y-%%m-%%d");
+        return error_set(error, -EINVAL, "is neither rfc3339, unix, unixMs, unixUs or unixNs, nor a pattern with %% such as %%Y-%%m-%%d");
     for (size_t i = 0; i < text.size; i++) {
         if (is_blank(text.data[i]))
             buffer_append_byte(&format->steps, ' ');
@@ -261,7 +261,7 @@ static bool read_time(const TimeFormat *format, Span text, TimeParts *ret_parts,
         int64_t micros = reading.unix_seconds * 1000000 + reading.parts.micros;
         return time_of_unix(reading.is_negative ? -micros : micros, ret_parts);
     }
-    *ret_reason = "is no day of the calendar";
+    *ret_reason = "is not a day of the calendar";
     if (!find_day(&reading)) return false;
     if (has(format, 'I')) reading.parts.hour = reading.parts.hour % 12 + (reading.is_afternoon ? 12 : 0);
     *ret_parts = reading.parts;
@@ -271,7 +271,7 @@ static bool read_time(const TimeFormat *format, Span text, TimeParts *ret_parts,
 static bool read_number(TimeUnit unit, Span text, TimeParts *ret_parts, const char **ret_reason) {
     static const int powers[] = {[UNIT_SECONDS] = 6, [UNIT_MILLIS] = 3, [UNIT_MICROS] = 0, [UNIT_NANOS] = -3};
     int64_t micros;
-    *ret_reason = "is not a number as JSON has it";
+    *ret_reason = "is not a number in JSON notation";
     int r = value_scaled(text, powers[unit], &micros);
     if (r == VALUE_DOES_NOT_FIT) return false;
     *ret_reason = "is not a time of the years 0001 to 9999 in the unit of the format";

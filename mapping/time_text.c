@@ -142,7 +142,7 @@ bool time_write(const TimeParts *parts, char out[static TIME_TEXT_SIZE + 1], con
         next_day(&date);
     }
     if (second == 60) {
-        *ret_reason = "has a second 60 that is no leap second, which only 23:59:60 in UTC can be";
+        *ret_reason = "has a second 60, but only 23:59:60 in UTC can be a leap second";
         if (in_day != 1439) return false;
         second = 0;
         in_day = 0;

@@ -168,12 +168,12 @@ static int put_number(Buffer *row, Span text, unsigned known, const char **ret_r
                                     "510704342711559699508093042880";
     Number number;
     size_t first, last;
-    *ret_reason = "is not a number as JSON has it";
+    *ret_reason = "is not a number in JSON notation";
     if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
     if (significant(&number, &first, &last)) {
         int64_t power = power_at(&number, first);
         if (power > 308 || (power == 308 && compare_digits(&number, first, too_large) >= 0)) {
-            *ret_reason = "is not a number that a double can hold";
+            *ret_reason = "is not a number in the range of a double";
             return VALUE_DOES_NOT_FIT;
         }
         /* PostgreSQL refuses what rounds to 0 though it is not. 2^-1075 = 2.47…e-324 is the largest
@@ -208,10 +208,10 @@ static int put_decimal(Buffer *row, Span text, unsigned known, const char **ret_
         return 0;
     }
     Number number;
-    *ret_reason = "is not a number as JSON has it";
+    *ret_reason = "is not a number in JSON notation";
     if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
     if (!takes_decimal(&number)) {
-        *ret_reason = "takes more than 1,000 digits";
+        *ret_reason = "needs more than 1,000 digits";
         return VALUE_DOES_NOT_FIT;
     }
     row_put_plain(row, text);
@@ -376,7 +376,7 @@ int value_put(Buffer *row, DataType type, Span text, unsigned known, const char 
     if (!text.data) text.data = "";
     switch (type) {
     case DATA_TEXT:
-        *ret_reason = "is not UTF-8 text without NUL, declare \"dataType\": \"bytes\" for the column of such senders";
+        *ret_reason = "is not UTF-8 text without NUL, use \"dataType\": \"bytes\" for a column with such values";
         if (!known && !value_is_text(text)) return VALUE_DOES_NOT_FIT;
         row_put(row, text);
         return 0;

@@ -10,11 +10,10 @@ bool import_has_runs(const ImportJob *job) {
 }
 
 static SinkResult missing(const PartitionKey *key, const char *table_id, Error *error) {
-    (void)error_set(
-        error, -ENODATA,
-        "positionsMissing: the table \"%s\" has no position of group \"%s\" in topic \"%s\", generation %u, partition %d of cluster "
-        "\"%s\"; a seek makes one.",
-        table_id, key->group, key->topic, key->generation, key->partition, key->cluster);
+    (void)error_set(error, -ENODATA,
+                    "positionsMissing: the table \"%s\" has no position of group \"%s\" in topic \"%s\", generation %u, partition %d of "
+                    "cluster \"%s\"; a seek creates one.",
+                    table_id, key->group, key->topic, key->generation, key->partition, key->cluster);
     return SINK_REFUSED;
 }
 
@@ -112,8 +111,8 @@ SinkResult seek_check(const SeekJob *job, const ImportPosition *before, Error *e
     for (size_t i = 0; i < job->count; i++) {
         const ImportPosition *position = &job->positions[i];
         if (job->compare && (position->found != before[i].found || (position->found && position->read != before[i].read))) {
-            (void)error_set(error, -EBUSY, "The position of topic \"%s\", partition %d has changed meanwhile.", position->key.topic,
-                            position->key.partition);
+            (void)error_set(error, -EBUSY, "The position of topic \"%s\", partition %d was changed by another session.",
+                            position->key.topic, position->key.partition);
             return SINK_RETRY;
         }
         if (!job->backwards && position->found && position->next < position->read) {

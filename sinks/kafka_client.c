@@ -333,7 +333,7 @@ bool kafka_end(rd_kafka_t *take_handle, void (*free_context)(void *context), voi
     struct timespec deadline = deadline_after(limit);
     Error error = {0};
     if (thread_start(&ending->thread, "kafka close", end_handle, ending, &error) < 0) {
-        log_failure(LOG_WARNING, "a Kafka client cannot be closed, its memory is given up", &error);
+        log_failure(LOG_WARNING, "a Kafka client cannot be closed; its memory is not freed", &error);
         metrics_add(METRIC_CLIENTS_ABANDONED, 1);
         return false; /* without a thread nothing of it can be freed safely */
     }

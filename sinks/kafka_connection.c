@@ -8,32 +8,32 @@
 #include "base/text.h"
 #include "sinks/kafka_parts.h"
 
-#define FILE_WORDS "Relative to the data directory unless it is absolute."
+#define FILE_WORDS "A relative path is relative to the data directory."
 #define OWNED "is set by Sluice: "
-#define HAS_FIELD(field) "has a field of its own: \"" field "\""
-#define SECRET(field) "must not stand here: put it in a file and name that in \"" field "\""
+#define HAS_FIELD(field) "has its own field: \"" field "\""
+#define SECRET(field) "is not allowed here: put it in a file and name the file in \"" field "\""
 
 /* What a source decides, what exactly once rests on, what loads code into the gateway, what has a
  * field, and secrets. */
 static const Refusal refused_properties[] = {
-    {"group.id", OWNED "each source has a group of its own"},
-    {"group.instance.id", OWNED "several sources and nodes use one connection, and a member's name is for one alone"},
+    {"group.id", OWNED "each source has its own group"},
+    {"group.instance.id", OWNED "several sources and nodes use one connection, but each member needs its own name"},
     {"isolation.level", OWNED "only what was committed is read"},
     {"enable.auto.commit", OWNED "positions are stored at the destination, with the rows"},
     {"auto.commit.enable", OWNED "positions are stored at the destination, with the rows"},
     {"auto.commit.interval.ms", OWNED "positions are stored at the destination, with the rows"},
     {"enable.auto.offset.store", OWNED "positions are stored at the destination, with the rows"},
     {"offset.store.method", OWNED "positions are stored at the destination, with the rows"},
-    {"auto.offset.reset", OWNED "a source says where it starts, and nothing is skipped or read again by itself"},
+    {"auto.offset.reset", OWNED "a source has startFrom, and nothing is skipped or read again automatically"},
     {"partition.assignment.strategy", OWNED "range and roundrobin; cooperative-sticky can hang or read twice in librdkafka before 2.6.1"},
     {"enable.partition.eof", OWNED "the end of a partition is a part of its position"},
     {"check.crcs", OWNED "a damaged record is never imported"},
-    {"allow.auto.create.topics", OWNED "reading makes no topics"},
-    {"queued.max.messages.kbytes", OWNED "memory is bounded by the source"},
-    {"fetch.max.bytes", OWNED "memory is bounded by the source"},
-    {"log.connection.close", OWNED "its log is where brokers that expect TLS show"},
-    {"log.queue", OWNED "the library's log goes into the gateway's"},
-    {"statistics.interval.ms", OWNED "lag comes from what was fetched"},
+    {"allow.auto.create.topics", OWNED "reading creates no topics"},
+    {"queued.max.messages.kbytes", OWNED "the source limits the memory"},
+    {"fetch.max.bytes", OWNED "the source limits the memory"},
+    {"log.connection.close", OWNED "its log shows brokers that expect TLS"},
+    {"log.queue", OWNED "the library's log goes into the gateway's log log"},
+    {"statistics.interval.ms", OWNED "the lag is taken from fetched records"},
     {"plugin.library.paths", "is refused: it loads code into the gateway"},
     {"ssl.engine.location", "is refused: it loads code into the gateway"},
     {"ssl.engine.id", "is refused: it loads code into the gateway"},
@@ -52,8 +52,8 @@ static const Refusal refused_properties[] = {
     {"sasl.password", SECRET("saslPasswordFile")},
     {"ssl.key.password", SECRET("sslKeyPasswordFile")},
     {"ssl.key.pem", SECRET("sslKey")},
-    {"ssl.keystore.password", "must not stand here: use \"sslCertificate\" and \"sslKey\""},
-    {"sasl.oauthbearer.client.secret", "must not stand here, and OAUTHBEARER is not supported"},
+    {"ssl.keystore.password", "is not allowed here: use \"sslCertificate\" and \"sslKey\""},
+    {"sasl.oauthbearer.client.secret", "is not allowed here, and OAUTHBEARER is not supported"},
     {0},
 };
 
@@ -61,36 +61,42 @@ static const ConnectionField fields[] = {
     {.name = "brokers",
      .bytes_max = 4096,
      .needed = "\"brokers\": \"host:port,host:port\"",
-     .sentence = "Some brokers of the cluster, as host:port, with commas between; without a port it is 9092. The others are found through "
-                 "them."},
+     .sentence =
+         "Some brokers of the cluster as host:port, comma-separated. The default port is 9092. The other brokers are found through them."},
     {.name = "securityProtocol", .bytes_max = 32, .default_value = "plaintext", .sentence = "plaintext, ssl, sasl_plaintext or sasl_ssl."},
     {.name = "saslMechanism",
      .bytes_max = 32,
-     .sentence = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; needed with sasl_plaintext and sasl_ssl."},
-    {.name = "saslUsername", .bytes_max = 1024, .sentence = "The user of the login."},
+     .sentence = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Needed with sasl_plaintext and sasl_ssl."},
+    {.name = "saslUsername", .bytes_max = 1024, .sentence = "User name of the login."},
     {.name = "saslPasswordFile",
      .bytes_max = 4096,
      .is_secret_file = true,
-     .sentence = "A file with the password, read at each connect; one newline at its end is dropped. " FILE_WORDS},
+     .sentence = "File with the password. It is read at each connect. One newline at its end is ignored. " FILE_WORDS},
     {.name = "sslCa",
      .bytes_max = 4096,
      .is_open_file = true,
-     .sentence = "A PEM file of the authorities that are trusted; without it, those of the system. " FILE_WORDS},
+     .sentence = "PEM file with the trusted certificate authorities. Default: those of the system. " FILE_WORDS},
     {.name = "sslCertificate",
      .bytes_max = 4096,
      .is_open_file = true,
-     .sentence = "A PEM file with the client's certificate and its chain, for brokers that ask for one. " FILE_WORDS},
-    {.name = "sslKey", .bytes_max = 4096, .is_secret_file = true, .sentence = "A PEM file with the key of the certificate. " FILE_WORDS},
+     .sentence = "PEM file with the client certificate and its chain, for brokers that ask for one. " FILE_WORDS},
+    {.name = "sslKey",
+     .bytes_max = 4096,
+     .is_secret_file = true,
+     .sentence = "PEM file with the key of the client certificate. " FILE_WORDS},
     {.name = "sslKeyPasswordFile",
      .bytes_max = 4096,
      .is_secret_file = true,
-     .sentence = "A file with the password of the key, as `saslPasswordFile`."},
-    {.name = "clientId", .bytes_max = 249, .default_value = "sluice", .sentence = "How the brokers name this client in logs and quotas."},
+     .sentence = "File with the password of the key, like `saslPasswordFile`."},
+    {.name = "clientId",
+     .bytes_max = 249,
+     .default_value = "sluice",
+     .sentence = "Name of this client in the logs and quotas of the brokers."},
     {.name = "properties",
      .bytes_max = 4096,
      .is_map = true,
      .refused_names = refused_properties,
-     .sentence = "More properties of librdkafka, as its CONFIGURATION.md names them. Those that Sluice sets itself are refused."},
+     .sentence = "Further properties of librdkafka (see its CONFIGURATION.md). Properties that Sluice sets itself are refused."},
     {0},
 };
 
@@ -115,11 +121,11 @@ static int validate_brokers(const Connection *connection, ConnectionPlace *ret_p
     for (const char *at = connection_value(connection, "brokers");;) {
         size_t size = strcspn(at, ",");
         Span broker = text_trim((Span){at, size});
-        if (broker.size == 0) return wrong(ret_place, "brokers", error, "must be host:port, with commas between");
+        if (broker.size == 0) return wrong(ret_place, "brokers", error, "must be host:port, comma-separated");
         if (memchr(broker.data, '@', broker.size))
-            return wrong(ret_place, "brokers", error, "must not hold a login: use \"saslUsername\" and \"saslPasswordFile\"");
+            return wrong(ret_place, "brokers", error, "must not contain a login: use \"saslUsername\" and \"saslPasswordFile\"");
         if (memmem(broker.data, broker.size, "://", 3))
-            return wrong(ret_place, "brokers", error, "must be host:port without a protocol: that is \"securityProtocol\"");
+            return wrong(ret_place, "brokers", error, "must be host:port without a protocol: use \"securityProtocol\"");
         if (!at[size]) return 0;
         at += size + 1;
     }
@@ -132,7 +138,7 @@ static int validate_login(const Connection *connection, bool uses_sasl, Connecti
         const char *value = connection_value(connection, names[i]);
         if (uses_sasl && !value) return wrong(ret_place, names[i], error, "is needed with this \"securityProtocol\"");
         if (!uses_sasl && value)
-            return wrong(ret_place, names[i], error, "has no use without a \"securityProtocol\" of sasl_plaintext or sasl_ssl");
+            return wrong(ret_place, names[i], error, "has no effect without a \"securityProtocol\" of sasl_plaintext or sasl_ssl");
     }
     if (uses_sasl && !is_one_of(connection_value(connection, "saslMechanism"), mechanisms))
         return wrong(ret_place, "saslMechanism", error, "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512");
@@ -143,7 +149,7 @@ static int validate_tls(const Connection *connection, bool uses_tls, ConnectionP
     static const char *const names[] = {"sslCa", "sslCertificate", "sslKey", "sslKeyPasswordFile"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!uses_tls && connection_value(connection, names[i]))
-            return wrong(ret_place, names[i], error, "has no use without a \"securityProtocol\" of ssl or sasl_ssl");
+            return wrong(ret_place, names[i], error, "has no effect without a \"securityProtocol\" of ssl or sasl_ssl");
     bool has_certificate = connection_value(connection, "sslCertificate"), has_key = connection_value(connection, "sslKey");
     if (has_certificate && !has_key) return wrong(ret_place, "sslCertificate", error, "needs \"sslKey\" as well");
     if (has_key && !has_certificate) return wrong(ret_place, "sslKey", error, "needs \"sslCertificate\" as well");

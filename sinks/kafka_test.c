@@ -36,7 +36,7 @@ static SinkFault evaluate_topics(const Trial *trial, Error *error) {
             (void)error_set(error, -EPERM, "Connection \"%s\": the user lacks Describe on the topic \"%s\".", trial->name, topic->name);
             return SINK_FAULT_RIGHTS;
         default:
-            (void)error_set(error, -EAGAIN, "Connection \"%s\": the brokers cannot say at present where the topic \"%s\" is.", trial->name,
+            (void)error_set(error, -EAGAIN, "Connection \"%s\": the brokers do not know at present where the topic \"%s\" is.", trial->name,
                             topic->name);
             return SINK_FAULT_OTHER;
         }
@@ -91,9 +91,10 @@ static SinkFault run(Trial *trial, SinkTest *test, Error *error) {
     if (fault == SINK_SOUND) fault = try_reading(trial, error);
     if (fault != SINK_SOUND) return fault;
     if (test->table_count == 0)
-        (void)snprintf(test->note, sizeof test->note, "No source reads topics of it yet: rights on topics were not tested.");
+        (void)snprintf(test->note, sizeof test->note,
+                       "No source reads topics of this connection yet: permissions on topics were not tested.");
     else if (trial->topics.count > READ_MAX)
-        (void)snprintf(test->note, sizeof test->note, "%zu topics are there; reading was tested for %zu.", trial->topics.count, READ_MAX);
+        (void)snprintf(test->note, sizeof test->note, "There are %zu topics; reading was tested for %zu.", trial->topics.count, READ_MAX);
     return SINK_SOUND;
 }
 

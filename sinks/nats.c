@@ -374,7 +374,7 @@ static void look_at_attempt(NatsClient *client) {
         (void)task_drop(task);
     } else if (nats_now() >= client->attempt_end) {
         (void)task_drop(steal(client->attempt));
-        fail_attempt(client, SINK_FAULT_UNREACHABLE, -ETIMEDOUT, "the server takes the connection and does not answer in time");
+        fail_attempt(client, SINK_FAULT_UNREACHABLE, -ETIMEDOUT, "the server accepts the connection but does not answer in time");
     }
 }
 
@@ -499,7 +499,8 @@ static NatsResult no_answer(NatsClient *client, const char *subject, int code, c
 }
 
 static NatsResult nobody_serves(const NatsClient *client, const char *subject, Error *error) {
-    (void)error_set(error, -ENOSYS, "Connection \"%s\": JetStream is not enabled on the server, or not for this account: nobody serves %s.",
+    (void)error_set(error, -ENOSYS,
+                    "Connection \"%s\": JetStream is not enabled on the server, or not for this account: there is no answer to %s.",
                     client->options.connection->name, subject);
     return NATS_RESULT_NO_JETSTREAM;
 }
@@ -552,7 +553,7 @@ static NatsResult read_answer(NatsClient *client, const char *subject, natsMsg *
     json_t *answer = size <= ANSWER_BYTES_MAX ? json_loadb(natsMsg_GetData(message), size, 0, NULL) : NULL;
     if (!json_is_object(answer)) {
         json_decref(answer);
-        (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s is no JSON object.", name, subject);
+        (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s is not a JSON object.", name, subject);
         return NATS_RESULT_REFUSED;
     }
     const json_t *wrong = json_object_get(answer, "error");

@@ -8,7 +8,7 @@
 #include "sinks/nats_subject.h"
 
 #define FILE_BYTES 4096
-#define WHERE " Read at each connect. Relative to the data directory unless it is absolute."
+#define WHERE " Read at each connect. A relative path is relative to the data directory."
 #define SECRET_FILE(label, text)                                                                                                           \
     { .name = (label), .bytes_max = FILE_BYTES, .is_secret_file = true, .sentence = text WHERE }
 #define OPEN_FILE(label, text)                                                                                                             \
@@ -18,22 +18,22 @@ static const ConnectionField fields[] = {
     {.name = "servers",
      .bytes_max = 4096,
      .needed = "\"servers\": \"nats://host:4222\"",
-     .sentence = "URLs of the servers of one cluster, with commas between them. `tls://` demands TLS. No others are tried."},
-    {.name = "user", .bytes_max = 255, .sentence = "The login's user. Needs `passwordFile`."},
-    SECRET_FILE("passwordFile", "A file with the user's password; one newline at its end is dropped."),
-    SECRET_FILE("tokenFile", "A file with the token of a login without a user; one newline at its end is dropped."),
-    SECRET_FILE("credentialsFile", "A credentials file with a user's JWT and seed, as nsc makes it."),
-    SECRET_FILE("nkeySeedFile", "A file with the seed of a user's nkey (SU...)."),
-    OPEN_FILE("tlsCa", "A PEM file with the certificates of authorities that are trusted beside the system's. Demands TLS."),
-    OPEN_FILE("tlsCertificate", "A PEM file with the certificate that is shown to the server. Demands TLS and needs `tlsKey`."),
-    SECRET_FILE("tlsKey", "A PEM file with the key of `tlsCertificate`."),
+     .sentence = "URLs of the servers of one cluster, comma-separated. `tls://` requires TLS. No other servers are tried."},
+    {.name = "user", .bytes_max = 255, .sentence = "User name of the login. Needs `passwordFile`."},
+    SECRET_FILE("passwordFile", "File with the user's password. One newline at its end is ignored."),
+    SECRET_FILE("tokenFile", "File with the token of a login without a user. One newline at its end is ignored."),
+    SECRET_FILE("credentialsFile", "Credentials file with a user's JWT and seed, as nsc writes it."),
+    SECRET_FILE("nkeySeedFile", "File with the seed of a user's nkey (SU...)."),
+    OPEN_FILE("tlsCa", "PEM file with certificate authorities that are trusted in addition to those of the system. Requires TLS."),
+    OPEN_FILE("tlsCertificate", "PEM file with the client certificate. Requires TLS and needs `tlsKey`."),
+    SECRET_FILE("tlsKey", "PEM file with the key of `tlsCertificate`."),
     {0},
 };
 
 static const Refusal refused[] = {
-    {"password", "must not stand here: put it in a file and name that in \"passwordFile\""},
-    {"token", "must not stand here: put it in a file and name that in \"tokenFile\""},
-    {"nkeySeed", "must not stand here: put it in a file and name that in \"nkeySeedFile\""},
+    {"password", "is not allowed here: put it in a file and name the file in \"passwordFile\""},
+    {"token", "is not allowed here: put it in a file and name the file in \"tokenFile\""},
+    {"nkeySeed", "is not allowed here: put it in a file and name the file in \"nkeySeedFile\""},
     {0},
 };
 
@@ -44,10 +44,10 @@ static int check_server(Span url, Error *error) {
         size_t scheme = url.data[0] == 'n' ? 7 : 6;
         rest = (Span){url.data + scheme, url.size - scheme};
     } else {
-        return error_set(error, -EINVAL, "must be URLs that begin with nats:// or tls://, with commas between them");
+        return error_set(error, -EINVAL, "must be URLs that begin with nats:// or tls://, comma-separated");
     }
     if (memchr(rest.data, '@', rest.size))
-        return error_set(error, -EINVAL, "must not hold a login: name it in \"user\" and \"passwordFile\", or in \"tokenFile\"");
+        return error_set(error, -EINVAL, "must not contain a login: give it in \"user\" and \"passwordFile\", or in \"tokenFile\"");
     const char *colon = memrchr(rest.data, ':', rest.size), *bracket = memrchr(rest.data, ']', rest.size);
     if (colon && bracket && colon < bracket) colon = NULL;
     size_t host = colon ? (size_t)(colon - rest.data) : rest.size;
@@ -87,7 +87,7 @@ static int validate(const Connection *connection, ConnectionPlace *ret_place, Er
     for (size_t i = 0; i < sizeof logins / sizeof *logins; i++) {
         if (!connection_value(connection, logins[i])) continue;
         ret_place->field = logins[i];
-        if (first) return error_set(error, -EINVAL, "must not stand with \"%s\": a connection has one login", first);
+        if (first) return error_set(error, -EINVAL, "cannot be combined with \"%s\": a connection has one login", first);
         first = logins[i];
     }
     return 0;

@@ -78,7 +78,7 @@ int nats_key_public(Span seed, char ret_public[static NATS_KEY_SIZE], Error *err
     Span text = trimmed(seed);
     int r = decode(text, bytes, sizeof bytes);
     if (r < 0) {
-        r = error_set(error, -EINVAL, "it holds no seed of an nkey.");
+        r = error_set(error, -EINVAL, "it has no seed of an nkey.");
     } else if (checksum(bytes, SEED_BYTES - 2) != (uint16_t)(bytes[SEED_BYTES - 2] | bytes[SEED_BYTES - 1] << 8)) {
         r = error_set(error, -EINVAL, "the seed of the nkey has a wrong checksum.");
     } else if (bytes[0] >> 3 != KIND_SEED || ((bytes[0] & 7) << 5 | bytes[1] >> 3) != KIND_USER << 3) {

@@ -41,7 +41,7 @@ static int read_secret(const char *field, const char *path, char out[static SECR
     }
     if (size > 0 && out[size - 1] == '\n') size--;
     out[size] = '\0';
-    if (strlen(out) != size) return error_set(error, -EINVAL, "The %s %s holds a NUL.", field, path);
+    if (strlen(out) != size) return error_set(error, -EINVAL, "The %s %s contains a NUL.", field, path);
     return 0;
 }
 

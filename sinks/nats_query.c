@@ -95,7 +95,7 @@ static NatsResult ask_with_consumer(NatsClient *client, const char *stream, json
         return NATS_RESULT_DONE;
     }
     json_decref(answer);
-    (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s does not say where the consumer stands.",
+    (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s does not have the consumer's position.",
                     client->options.connection->name, what);
     return NATS_RESULT_REFUSED;
 }

@@ -76,7 +76,7 @@ static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *en
     if (result == SINK_DONE) result = postgres_expect(session, &row, 0, (int)entry->count, error);
     if (result != SINK_DONE) return result;
     if (PQntuples(row) != 1) {
-        (void)error_set(error, -EAGAIN, "File %s left the ledger while it was looked up.", entry->file);
+        (void)error_set(error, -EAGAIN, "File %s was removed from the ledger while it was read.", entry->file);
         result = SINK_RETRY;
     } else {
         const char *there[LEDGER_COLUMNS_OF_RUNS_COUNT];

@@ -46,7 +46,7 @@ static SinkResult read_map(PostgresSession *session, const char *table, ColumnMa
     for (int i = 0; result == SINK_DONE && i < PQntuples(rows); i++) {
         const char *path = PQgetvalue(rows, i, 0);
         if (column_map_add(map, path, PQgetvalue(rows, i, 1), PQgetvalue(rows, i, 2), PQgetvalue(rows, i, 3))) continue;
-        (void)error_set(error, -EINVAL, "The map of columns %s.%s has a line for path \"%.100s\" that no program wrote.",
+        (void)error_set(error, -EINVAL, "The map of columns %s.%s has a row for path \"%.100s\" that Sluice did not write.",
                         session->columns_schema, session->columns_table, path);
         result = SINK_REFUSED;
     }

@@ -112,7 +112,7 @@ static SinkResult connect_to(const Connection *connection, const char *password,
         if (r <= 0) {
             bool given_up = r == -ECANCELED;
             if (given_up)
-                (void)error_set(error, -ECANCELED, "Connection \"%s\" was given up before it was open.", connection->name);
+                (void)error_set(error, -ECANCELED, "Opening connection \"%s\" was cancelled.", connection->name);
             else
                 (void)error_set(error, -ETIMEDOUT, "Connection \"%s\" cannot be opened: no answer within %lld s.", connection->name,
                                 (long long)(limit / USEC_SECOND));

@@ -13,9 +13,8 @@ static const ConnectionField fields[] = {
     {.name = "passwordFile",
      .bytes_max = 4096,
      .is_secret_file = true,
-     .sentence =
-         "A file with the password, read at each connect; one newline at its end is dropped. Relative to the data directory unless it is "
-         "absolute."},
+     .sentence = "File with the password. It is read at each connect. One newline at its end is ignored. A relative path is relative to "
+                 "the data directory."},
     {.name = "ledgerTable", .bytes_max = 127, .default_value = "sluice.files", .sentence = "The table of imported files, as schema.table."},
     {.name = "positionsTable",
      .bytes_max = 127,
@@ -29,7 +28,7 @@ static const ConnectionField fields[] = {
 };
 
 static const Refusal refused[] = {
-    {"password", "must not stand here: put it in a file and name that in \"passwordFile\""},
+    {"password", "is not allowed here: put it in a file and name the file in \"passwordFile\""},
     {0},
 };
 
@@ -75,11 +74,12 @@ static int validate(const Connection *connection, ConnectionPlace *ret_place, Er
     ret_place->field = "uri";
     if (strncmp(uri, "postgresql://", 13) != 0 && strncmp(uri, "postgres://", 11) != 0)
         return error_set(error, -EINVAL, "must begin with postgresql://");
-    if (has_password(uri)) return error_set(error, -EINVAL, "must not hold a password: put it in a file and name that in \"passwordFile\"");
+    if (has_password(uri))
+        return error_set(error, -EINVAL, "must not contain a password: put it in a file and name the file in \"passwordFile\"");
     if (!login_is_plain(uri))
         return error_set(error, -EINVAL,
-                         "must have one '@' at most, behind the login: other ones, and '/', '?' and '#' in a login, are written %%40, "
-                         "%%2F, %%3F and %%23");
+                         "must have at most one '@', after the login: other ones, and '/', '?' and '#' in a login, are written %%40, %%2F, "
+                         "%%3F and %%23");
     return 0;
 }
 

@@ -423,7 +423,7 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
     if (result == SINK_DONE && statements->insert.size > 0) result = simple(load, buffer_text(&statements->insert), NULL, error);
     if (result == SINK_DONE && statements->duplicates.size > 0) result = simple(load, buffer_text(&statements->duplicates), NULL, error);
     if (result == SINK_DONE) return keep_savepoint(load, error);
-    (void)error_prefix(error, "The table takes no rows at all");
+    (void)error_prefix(error, "The table accepts no rows at all");
     return result;
 }
 
@@ -438,8 +438,8 @@ static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure
     bool is_ours = false;
     SinkResult result = postgres_table_has_part(load->session, target, failure->schema, failure->table, &is_ours, error);
     if (result != SINK_DONE || !is_ours) return result;
-    (void)error_set(error, -EINVAL, "Column \"%s\" is not in the sink, and the table does not take its rows without it: %s.",
-                    failure->column, failure->reason);
+    (void)error_set(error, -EINVAL, "Column \"%s\" is not in the sink, but the table does not accept rows without it: %s.", failure->column,
+                    failure->reason);
     return SINK_REFUSED;
 }
 
@@ -458,7 +458,7 @@ static SinkResult examine_table(PostgresLoad *load, const PostgresFailure *failu
 
 static SinkResult blame_table(PostgresLoad *load, Error *error) {
     if (error) *error = load->unclear_error;
-    (void)error_prefix(error, "No row of the import goes through");
+    (void)error_prefix(error, "The table refuses every row of the import");
     return load->unclear_result == SINK_UNREACHABLE ? SINK_RETRY : load->unclear_result;
 }
 

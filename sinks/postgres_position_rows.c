@@ -69,7 +69,7 @@ static SinkResult read_by(PostgresSession *session, const char *sql, const SinkT
     SinkResult result = postgres_run_on_positions(session, sql, 6, values, &rows, error);
     position_lines_deinit(&lines);
     if (postgres_has_no_positions(session, result))
-        (void)error_set(error, -ENODATA, "positionsMissing: there is no table %s.%s of positions; a seek makes it.",
+        (void)error_set(error, -ENODATA, "positionsMissing: there is no table %s.%s of positions; a seek creates it.",
                         session->positions_schema, session->positions_table);
     if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 2, error);
     if (result != SINK_DONE) return result;

@@ -257,7 +257,7 @@ static SinkResult interrupted(PostgresSession *session, Error *error) {
     bool deaf = session->probe && postgres_probe_is_deaf(session->probe, now());
     const char *refusal = deaf ? postgres_probe_refusal(session->probe) : "";
     if (refusal[0])
-        (void)error_set(error, -ECONNREFUSED, "The server takes no second session, so it is unknown whether it works: %s", refusal);
+        (void)error_set(error, -ECONNREFUSED, "The server accepts no second session, so it is unknown whether it works: %s", refusal);
     else
         (void)error_set(error, deaf ? -ETIMEDOUT : -ECANCELED,
                         deaf                ? "The server does not answer."
@@ -281,7 +281,8 @@ static SinkResult wait_for(PostgresSession *session, short events, usec_t deadli
     for (;;) {
         if (now() >= deadline) {
             session->failure = (PostgresFailure){0};
-            (void)error_set(error, -ETIMEDOUT, "Connection \"%s\": the server did not get on in time and was given up.", session->name);
+            (void)error_set(error, -ETIMEDOUT, "Connection \"%s\": the server made no progress in time, so the connection was closed.",
+                            session->name);
             return ended(session, SINK_UNREACHABLE, error);
         }
         short ready = 0;
@@ -326,7 +327,7 @@ static SinkResult flush(PostgresSession *session, Error *error) {
  * invariant of ours. */
 static SinkResult surprised(PostgresSession *session, const char *by_what, Error *error) {
     session->failure = (PostgresFailure){0};
-    (void)error_set(error, -EPROTO, "Connection \"%s\": the server does not behave as PostgreSQL does: %s.", session->name, by_what);
+    (void)error_set(error, -EPROTO, "Connection \"%s\": the server does not behave like PostgreSQL: %s.", session->name, by_what);
     return ended(session, SINK_UNREACHABLE, error);
 }
 

@@ -35,8 +35,7 @@ SinkResult postgres_side_find(PostgresSession *session, const SinkTarget *side, 
     if (result == SINK_DONE && PQntuples(rows) > 0) {
         *ret_is_there = PQgetvalue(rows, 0, 0)[0] == 'r' && strncmp(PQgetvalue(rows, 0, 1), REPLACE_REMARK, strlen(REPLACE_REMARK)) == 0;
         if (!*ret_is_there) {
-            (void)error_set(error, -EEXIST, "\"%s\" is not a side table that Sluice has made: rename it, or drop it.",
-                            side->table.table_id);
+            (void)error_set(error, -EEXIST, "\"%s\" is not a side table that Sluice created: rename it, or drop it.", side->table.table_id);
             result = SINK_REFUSED;
         }
     }
@@ -104,7 +103,7 @@ SinkResult postgres_side_make(PostgresSession *session, const SinkTarget *target
     postgres_put_table(&sql, side);
     buffer_append_text(&sql, " IS '" REMARK "'");
     SinkResult result = run_ddl(session, &sql, error);
-    if (result != SINK_DONE) (void)error_prefix(error, "the side table %s cannot be made", side->table.table_id);
+    if (result != SINK_DONE) (void)error_prefix(error, "the side table %s cannot be created", side->table.table_id);
     buffer_deinit(&sql);
     return result == SINK_DONE ? drop_other_indexes(session, side, error) : result;
 }
@@ -127,7 +126,8 @@ SinkResult postgres_side_check_table(PostgresSession *session, const SinkTarget 
     const char *kind = PQntuples(rows) > 0 ? PQgetvalue(rows, 0, 0) : "", *deed = NULL;
     if (ret_pointed_at) *ret_pointed_at = PQntuples(rows) > 0;
     if (strcmp(kind, "child") == 0) {
-        (void)error_set(error, -EINVAL, "The rows of \"%s\" cannot be replaced: the table %s inherits from it, whose rows would go too.",
+        (void)error_set(error, -EINVAL,
+                        "The rows of \"%s\" cannot be replaced: the table %s inherits from it, and its rows would be deleted too.",
                         target->table.table_id, PQgetvalue(rows, 0, 2));
         result = SINK_REFUSED;
     }

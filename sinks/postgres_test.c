@@ -126,7 +126,7 @@ static SinkFault evaluate(const PostgresSession *session, const PGresult *rows, 
         return SINK_FAULT_RIGHTS;
     }
     if (makes_no_schema)
-        (void)snprintf(test->note, sizeof test->note, "The role may not create schemas: the schema of a new table must be there.");
+        (void)snprintf(test->note, sizeof test->note, "The role may not create schemas: the schema of a new table must exist.");
     return SINK_SOUND;
 }
 

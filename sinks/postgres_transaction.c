@@ -37,7 +37,7 @@ SinkResult postgres_commit(PostgresSession *session, const char *what, Error *er
         (void)error_set(error, -EIO, "The server answered COMMIT with %s; nothing was changed.", PQcmdStatus(answer));
         result = SINK_RETRY;
     } else if (session->is_broken) {
-        (void)error_prefix(error, "It is unknown whether the %s was committed, the next try will find out", what);
+        (void)error_prefix(error, "It is unknown whether the %s was committed; the next try will show it", what);
         result = SINK_RETRY;
     }
     PQclear(answer);

@@ -18,13 +18,13 @@ SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const Im
                             Error *error) {
     check(reason && rejects->refused <= rejects->count && rejects->file_first <= rejects->count);
     if (rejects->refused >= job->bad_rows_max) {
-        (void)error_set(error, -E2BIG, "The destination refuses more than %u rows of one import, the last one (row %llu) because: %s",
+        (void)error_set(error, -E2BIG, "The destination refused more than %u rows of one import; the last one (row %llu) because: %s",
                         job->bad_rows_max, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
     if (rejects->refused_bytes + csv.size > REJECTS_BYTES_MAX) {
         (void)error_set(error, -E2BIG,
-                        "The destination refuses %" PRIu64 " rows of one import with more than %zu MB, the last one (row %llu) because: %s",
+                        "The destination refuses %" PRIu64 " rows of one import with more than %zu MB; the last one (row %llu) because: %s",
                         rejects->refused + 1, REJECTS_BYTES_MAX >> 20, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }

@@ -128,7 +128,7 @@ static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
     char text[UUID_TEXT_SIZE + 1];
     ledger_file_text(id, text);
     (void)sqlite3_bind_text(statement, 1, text, -1, SQLITE_STATIC);
-    return sqlite3_step(statement) == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "clean the ledger", error);
+    return sqlite3_step(statement) == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "remove entries from the ledger", error);
 }
 
 /* Of a table that is replaced: without a side table nothing goes in. */

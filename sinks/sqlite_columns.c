@@ -39,8 +39,8 @@ static SinkResult read_map(const SqliteSession *session, const char *table, Colu
     int r;
     while ((r = sqlite3_step(select)) == SQLITE_ROW) {
         if (column_map_add(map, text_at(select, 0), text_at(select, 1), text_at(select, 2), text_at(select, 3))) continue;
-        (void)error_set(error, -EINVAL, "The map of columns \"%s\" has a line for path \"%.100s\" that no program wrote.", session->columns,
-                        text_at(select, 0));
+        (void)error_set(error, -EINVAL, "The map of columns \"%s\" has a row for path \"%.100s\" that Sluice did not write.",
+                        session->columns, text_at(select, 0));
         return SINK_REFUSED;
     }
     return r == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "read the map of columns", error);

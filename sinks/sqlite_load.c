@@ -305,7 +305,7 @@ static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, E
     check(sqlite3_get_autocommit(load->database) && !outcast_reason(load, row)); /* one that is known was left out */
     if (load->outcast_count >= most) {
         (void)error_set(error, -E2BIG,
-                        "More than %zu rows made SQLite roll the whole import back, the last one (row %" PRIu64 ") because: %s.", most, row,
+                        "More than %zu rows made SQLite roll back the whole import; the last one (row %" PRIu64 ") because: %s.", most, row,
                         reason);
         return SINK_REFUSED;
     }
@@ -317,7 +317,7 @@ static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, E
     load->outcasts[place] = (struct SqliteOutcast){.row = row, .reason = copy};
     load->outcast_count++;
     load->must_restart = true;
-    (void)error_set(error, -EAGAIN, "Row %" PRIu64 " made SQLite roll the whole import back: %s.", row, reason);
+    (void)error_set(error, -EAGAIN, "Row %" PRIu64 " made SQLite roll back the whole import: %s.", row, reason);
     return SINK_RETRY;
 }
 
@@ -335,7 +335,7 @@ static bool needs_foreign_column(const SqliteLoad *load, const char *words) {
 }
 
 static SinkResult blame_table(const SqliteLoad *load, Error *error) {
-    (void)error_set(error, -EINVAL, "No row of the import goes through: SQLite cannot take a row: %s.", load->unclear_words);
+    (void)error_set(error, -EINVAL, "The table refuses every row of the import: SQLite cannot take a row: %s.", load->unclear_words);
     return SINK_REFUSED;
 }
 
@@ -357,7 +357,7 @@ static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint6
                                  Error *error) {
     check(!sqlite3_get_autocommit(load->database)); /* what was there before it still is */
     if (code == SQLITE_CONSTRAINT_NOTNULL && needs_foreign_column(load, words)) {
-        (void)error_set(error, -EINVAL, "The table has a column that the sink does not have, and takes no row without it: %s.", words);
+        (void)error_set(error, -EINVAL, "The table has a column that the sink does not have, and accepts no row without it: %s.", words);
         return SINK_REFUSED;
     }
     if ((code & 0xff) == SQLITE_ERROR && load->tally.unclear++ == 0)
@@ -396,7 +396,7 @@ static SinkResult run_for_row(SqliteLoad *load, sqlite3_stmt *statement, const I
     if (result != SINK_DONE) return result;
     int r = sqlite3_step(statement);
     *ret_found = r == SQLITE_ROW;
-    if (r != SQLITE_ROW && r != SQLITE_DONE) result = sqlite_failure(load->database, "look for a row", error);
+    if (r != SQLITE_ROW && r != SQLITE_DONE) result = sqlite_failure(load->database, "find a row", error);
     (void)sqlite3_reset(statement);
     return result;
 }

@@ -23,7 +23,7 @@ static SqliteSession *session_of(SinkSession *session) {
 
 static SinkResult read_rows(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
     if (sqlite_positions_are_kept(session)) return sqlite_position_rows_read(session, target, positions, count, error);
-    (void)error_set(error, -ENODATA, "positionsMissing: there is no table \"%s\" of positions; a seek makes it.", session->positions);
+    (void)error_set(error, -ENODATA, "positionsMissing: there is no table \"%s\" of positions; a seek creates it.", session->positions);
     return SINK_REFUSED;
 }
 

@@ -39,7 +39,7 @@ SinkResult sqlite_session_check_file(const SqliteSession *session, Error *error)
     dev_t device;
     ino_t inode;
     if (find_file(session, &device, &inode) && device == session->device && inode == session->inode) return SINK_DONE;
-    (void)error_set(error, -ESTALE, "The file of the tables was removed or replaced while it was open; it is opened anew.");
+    (void)error_set(error, -ESTALE, "The file of the tables was removed or replaced while it was open; it is opened again.");
     return SINK_RETRY;
 }
 
@@ -70,14 +70,14 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
     }
     sqlite_lock_use(&session->lock, session->database);
     if (sqlite3_create_collation(session->database, SQLITE_DECIMAL_ORDER, SQLITE_UTF8, NULL, compare_decimals) != SQLITE_OK)
-        return sqlite_failure(session->database, "set the session up", error);
+        return sqlite_failure(session->database, "set up the session", error);
     SinkResult result = use_wal(session->database, path, error);
     if (result != SINK_DONE) return result;
     if (!find_file(session, &session->device, &session->inode)) {
         (void)error_set(error, -ENOENT, "SQLite cannot open the file: it was removed at once.");
         return SINK_RETRY;
     }
-    return sqlite_run(session->database, "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864", "set the session up", error);
+    return sqlite_run(session->database, "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864", "set up the session", error);
 }
 
 SinkResult sqlite_session_open(const Connection *connection, const char *data_directory, const SinkPatience *patience,

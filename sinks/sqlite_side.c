@@ -65,7 +65,7 @@ static SinkResult not_understood(const char *name, Error *error) {
 
 static SinkResult run_ddl(sqlite3 *database, Buffer *sql, Error *error) {
     log_info("%s: %s", sqlite3_db_filename(database, "main"), buffer_text(sql));
-    return sqlite_run(database, buffer_text(sql), "make the side table", error);
+    return sqlite_run(database, buffer_text(sql), "create the side table", error);
 }
 
 /* The definitions of a table's objects of a type; NULL: automatic ones. */
@@ -84,14 +84,14 @@ SinkResult sqlite_side_find(sqlite3 *database, const SinkTarget *side, bool *ret
     *ret_is_there = false;
     if (sqlite3_prepare_v2(database, sql, -1, &select, NULL) != SQLITE_OK ||
         sqlite3_bind_text(select, 1, side->table.table_id, -1, SQLITE_STATIC) != SQLITE_OK)
-        return sqlite_failure(database, "look for the side table", error);
+        return sqlite_failure(database, "find the side table", error);
     int r = sqlite3_step(select);
     if (r == SQLITE_DONE) return SINK_DONE;
-    if (r != SQLITE_ROW) return sqlite_failure(database, "look for the side table", error);
+    if (r != SQLITE_ROW) return sqlite_failure(database, "find the side table", error);
     const char *definition = (const char *)sqlite3_column_text(select, 0);
     *ret_is_there = definition && strstr(definition, "/* " REPLACE_REMARK);
     if (*ret_is_there) return SINK_DONE;
-    (void)error_set(error, -EEXIST, "\"%s\" is not a side table that Sluice has made: rename it, or drop it.", side->table.table_id);
+    (void)error_set(error, -EEXIST, "\"%s\" is not a side table that Sluice created: rename it, or drop it.", side->table.table_id);
     return SINK_REFUSED;
 }
 

@@ -115,9 +115,9 @@ static SinkResult find_table(sqlite3 *database, const char *name, SqlitePresence
     const char *sql = "SELECT type, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE";
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) != SQLITE_OK)
-        return sqlite_failure(database, "look for the table", error);
+        return sqlite_failure(database, "find the table", error);
     int r = sqlite3_step(statement);
-    if (r != SQLITE_ROW && r != SQLITE_DONE) return sqlite_failure(database, "look for the table", error);
+    if (r != SQLITE_ROW && r != SQLITE_DONE) return sqlite_failure(database, "find the table", error);
     if (r == SQLITE_DONE)
         *ret_presence = TABLE_ABSENT;
     else if (strcmp(column_text(statement, 0), "table") != 0)

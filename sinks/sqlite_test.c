@@ -73,9 +73,9 @@ SinkFault sqlite_test(const Connection *connection, const char *data_directory, 
     if (stat(path, &status) == 0) {
         bool is_file = S_ISREG(status.st_mode);
         return test->fault = is_file ? test_file(connection->name, path, test->patience, error)
-                                     : fault(error, SINK_FAULT_DATABASE, connection->name, path, "it is no file", 0);
+                                     : fault(error, SINK_FAULT_DATABASE, connection->name, path, "it is not a file", 0);
     }
     if (errno != ENOENT) return test->fault = fault(error, SINK_FAULT_RIGHTS, connection->name, path, "the file cannot be reached", -errno);
-    (void)snprintf(test->note, sizeof test->note, "The file is not there yet: the first table makes it.");
+    (void)snprintf(test->note, sizeof test->note, "The file does not exist yet: it is created with the first table.");
     return SINK_SOUND;
 }

@@ -52,7 +52,7 @@ SinkResult swap_check_counts(SwapJob *job, uint64_t collected, uint64_t inserted
     }
     (void)error_set(error, -EINVAL,
                     "The table \"%s\" has %" PRIu64 " rows after its old ones were deleted and %" PRIu64
-                    " new ones inserted: a trigger or rule of it keeps or makes rows. It keeps the old ones.",
+                    " new ones inserted: a trigger or rule of the table keeps or adds rows. The old rows are kept.",
                     job->target->table.table_id, there, inserted);
     return SINK_REFUSED;
 }

@@ -272,7 +272,7 @@ void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *
 
 SinkResult sink_table_is_side(const SinkTarget *target, Error *error) {
     (void)error_set(error, -EINVAL,
-                    "\"%s\" is the side table of a table that is replaced, and is dropped with it: it cannot take rows of another sink.",
+                    "\"%s\" is the side table of a table that is replaced, and is dropped with it: it cannot have rows of another sink.",
                     target->table.table_id);
     return SINK_REFUSED;
 }

@@ -103,7 +103,7 @@ static int replace_damaged(Txn *txn, Collection collection, Span key, Span *ret_
     if (result < 0) return result;
     metrics_add(METRIC_DAMAGED_RECORDS, 1);
     if (result == 0)
-        log_error("the definition of the %s number %u is damaged (%s): its newest version takes its place, nothing is lost",
+        log_error("the definition of the %s number %u is damaged (%s): its newest version is used instead, nothing is lost",
                   names[collection], number, why->text);
     else
         log_error("a %s in the catalog is damaged (%s): it is left out", names[collection], why->text);

@@ -111,7 +111,7 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
     int result = db_append_reserve(txn, DB_LOG, (Span){.data = key, .size = sizeof key},
                                    directory_bytes + CHECKSUM_BYTES + (size_t)row_bytes, &value, error);
     if (result < 0) {
-        if (result == -EEXIST) return error_set(error, -EEXIST, "commit %" PRIu64 " does not come after the last one of the log", commit);
+        if (result == -EEXIST) return error_set(error, -EEXIST, "commit %" PRIu64 " does not follow the last one of the log", commit);
         return result;
     }
 

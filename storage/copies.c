@@ -171,11 +171,11 @@ void copies_remove(Files *files, const Copies *copies) {
         if (copy->change != COPY_OVER) continue;
         int result = files->remove(files, copy->path, &error);
         if (result < 0 && result != -ENOENT) {
-            log_failure(LOG_WARNING, "cannot remove an old copy; its time begins again", &error);
+            log_failure(LOG_WARNING, "cannot remove an old copy; its retention time starts again", &error);
             continue;
         }
         metrics_add(METRIC_COPIES_REMOVED_ROWS, copy->rows);
-        log_warning("removed \"%s\" with %" PRIu64 " rows: its time is over", copy->path, copy->rows);
+        log_warning("removed \"%s\" with %" PRIu64 " rows: its retention has passed", copy->path, copy->rows);
     }
 }
 

@@ -36,7 +36,7 @@ static int make_root(const char *path, Error *error) {
     Files *files;
     bool existed = mkdir(path, 0700) < 0;
     if (existed && errno != EEXIST)
-        return error_set(error, -errno, "cannot make the data directory \"%s\": %s", path, strerrordesc_np(errno));
+        return error_set(error, -errno, "cannot create the data directory \"%s\": %s", path, strerrordesc_np(errno));
     Buffer text = {0};
     buffer_printf(&text, "%s/..", path);
     _cleanup_free_ char *parent = buffer_take(&text);
@@ -70,7 +70,7 @@ static int lock_held(int fd, const char *path, Error *error) {
     char pid[32] = "";
     ssize_t size = pread(fd, pid, sizeof pid - 1, 0);
     pid[size > 0 ? strcspn(pid, "\n") : 0] = '\0';
-    return error_set(error, -EBUSY, "the data directory \"%s\" is in use by process %s: only one may have it", path,
+    return error_set(error, -EBUSY, "the data directory \"%s\" is in use by process %s: only one process can use it", path,
                      *pid ? pid : "(unknown)");
 }
 
@@ -113,14 +113,15 @@ static int parse_format(const DataDirectory *directory, const json_t *json, Form
     const char *program = json_string_value(json_object_get(json, "program"));
     const char *instance = json_string_value(json_object_get(json, "instance"));
     if (!json_is_integer(number) || json_integer_value(number) < 1 || !program)
-        return bad_format(directory, "no format number or program", error);
+        return bad_format(directory, "the format number or the program is missing", error);
     if (json_integer_value(number) > DATA_FORMAT)
         return error_set(error, -EPROTO,
                          "the data directory \"%s\" has format %lld, written by version %s; this is version %s, which reads formats up to "
                          "%d: start a newer "
                          "version",
                          directory->path, (long long)json_integer_value(number), program, SLUICE_VERSION, DATA_FORMAT);
-    if (!instance || !uuid_parse(span_of(instance), &ret_format->instance)) return bad_format(directory, "no instance id", error);
+    if (!instance || !uuid_parse(span_of(instance), &ret_format->instance))
+        return bad_format(directory, "the instance id is missing", error);
     ret_format->exists = true;
     ret_format->same_program = json_integer_value(number) == DATA_FORMAT && strcmp(program, SLUICE_VERSION) == 0;
     return 0;
@@ -214,15 +215,14 @@ static int restore_instance(const DataDirectory *directory, const Format *format
     result = instance_write(environment, &format->instance, error);
     if (result < 0) return result;
     metrics_add(METRIC_DAMAGED_RECORDS, 1);
-    log_error("the instance id in \"" ENVIRONMENT "\" is damaged (%s): it is written anew from the file \"" FORMAT_FILE
-              "\", nothing is lost",
+    log_error("the instance id in \"" ENVIRONMENT "\" is damaged (%s): it is restored from the file \"" FORMAT_FILE "\", nothing is lost",
               why);
     return 0;
 }
 
 static int no_format(const DataDirectory *directory, Error *error) {
     return error_set(error, -EILSEQ,
-                     "\"%s\" holds an environment, but no file \"" FORMAT_FILE "\": put it back from a copy of the data directory",
+                     "\"%s\" contains an environment, but no file \"" FORMAT_FILE "\": put it back from a copy of the data directory",
                      directory->path);
 }
 
@@ -245,9 +245,9 @@ static int match(DataDirectory *directory, const Format *format, Environment *en
     directory->instance = stored;
     if (uuid_equal(&format->instance, &stored) && format->same_program) return 0;
     if (!uuid_equal(&format->instance, &stored)) {
-        result = refuse_packs(directory, ENVIRONMENT " is that of another instance", error);
+        result = refuse_packs(directory, ENVIRONMENT " belongs to another instance", error);
         if (result < 0) return result;
-        log_warning("the environment in \"%s\" is that of another instance: going on as that one", directory->path);
+        log_warning("the environment in \"%s\" belongs to another instance; its id is used", directory->path);
     }
     return write_format(directory, &stored, error);
 }
@@ -270,7 +270,7 @@ static int lock_environment(DataDirectory *directory, const char *environment_pa
     if (result == -EWOULDBLOCK)
         return error_set(error, -EBUSY,
                          "the environment in the data directory \"%s\" is in use by another process, though its file `lock` was removed: "
-                         "only one may have it",
+                         "only one process can use it",
                          directory->path);
     if (result < 0) return error_set(error, result, "cannot lock \"%s\": %s", name, strerrordesc_np(-result));
     directory->environment_lock_fd = fd;
@@ -334,8 +334,9 @@ static int look_for(const char *path, Error *error) {
     buffer_printf(&text, "%s/" ENVIRONMENT "/data.mdb", path);
     _cleanup_free_ char *name = buffer_take(&text);
     if (access(name, F_OK) == 0) return 0;
-    if (errno == ENOENT || errno == ENOTDIR) return error_set(error, -ENOENT, "\"%s\" is no data directory: it has no " ENVIRONMENT, path);
-    return error_set(error, -errno, "cannot look at \"%s\": %s", name, strerrordesc_np(errno));
+    if (errno == ENOENT || errno == ENOTDIR)
+        return error_set(error, -ENOENT, "\"%s\" is not a data directory: it has no " ENVIRONMENT, path);
+    return error_set(error, -errno, "cannot read \"%s\": %s", name, strerrordesc_np(errno));
 }
 
 static int inspect_locked(DataDirectory *directory, Environment **ret_environment, Error *error) {

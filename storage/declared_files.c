@@ -95,7 +95,7 @@ int declared_files_store(Files *files, const Declared *declared, const Connectio
     if (r < 0) return r;
     /* It is stored: what cannot be removed now is removed at the next start. */
     if (former && remove_files(files, former, &declared->connection, &why) < 0)
-        log_warning("a file of connection %s stays: %s", declared->connection.name, why.text);
+        log_warning("a file of connection %s could not be removed: %s", declared->connection.name, why.text);
     *ret_changed = changed;
     return 0;
 }
@@ -123,7 +123,7 @@ static int load(const DeclaredLoading *loading, const char *name, const char *pa
     if (r < 0) return r;
     json_error_t why;
     json_t *document = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
-    if (!document) return error_set(error, -EBADMSG, "it is no JSON: %s", why.text);
+    if (!document) return error_set(error, -EBADMSG, "it is not JSON: %s", why.text);
     r = declared_load(name, document, loading->types, &connection, error);
     json_decref(document);
     if (r < 0) return r;
@@ -141,11 +141,11 @@ static int visit(void *context, const char *file, const FileInfo *info) {
     }
     _cleanup_free_ char *name = text_copy_span((Span){file, strlen(file) - strlen(SUFFIX)}), *path = document_path(name);
     if (connections_find(loading->connections, name)) {
-        log_warning("the config file has a connection \"%s\": the one of %s is left out", name, path);
+        log_warning("the config file has a connection \"%s\": the declared one of %s is ignored", name, path);
         return 0;
     }
     Error error = {0};
-    if (load(loading, name, path, &error) < 0) log_error("the connection of %s is left out: %s", path, error.text);
+    if (load(loading, name, path, &error) < 0) log_error("the declared connection of %s is ignored: %s", path, error.text);
     return 0;
 }
 

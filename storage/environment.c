@@ -61,7 +61,7 @@ static int make_folder(const char *path, Error *error) {
     /* Also when it exists: an earlier start may have made it and died before its parent was
      * synced. */
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return error_set(error, -errno, "cannot make the folder \"%s\": %s", path, strerrordesc_np(errno));
+        return error_set(error, -errno, "cannot create the folder \"%s\": %s", path, strerrordesc_np(errno));
     const char *slash = strrchr(path, '/');
     _cleanup_free_ char *parent = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
     check(parent);
@@ -81,7 +81,7 @@ static int open_databases(Environment *environment, bool create, Error *error) {
     }
     /* An abort would close the handles again. */
     code = mdb_txn_commit(txn);
-    return code ? db_error(error, code, "cannot make the databases") : 0;
+    return code ? db_error(error, code, "cannot create the databases") : 0;
 }
 
 /* Pages of every tree, the free list's too: all that is not free. Constant time, unlike a walk over
@@ -114,7 +114,7 @@ static int measure(Environment *environment, Error *error) {
 
 static int open_env(Environment *environment, const EnvironmentOptions *options, Error *error) {
     int code = mdb_env_create(&environment->env);
-    if (code) return db_error(error, code, "cannot make an environment");
+    if (code) return db_error(error, code, "cannot create an environment");
     if (options->map_bytes) {
         uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
         if (options->map_bytes > SIZE_MAX - page) return error_set(error, -EINVAL, "the map is too large");
@@ -130,11 +130,10 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
     if (code == 0) code = mdb_reader_check(environment->env, NULL);
     if (code == 0) return 0;
     if (code > 0) return error_set(error, -code, "cannot open the environment \"%s\": %s", options->path, strerrordesc_np(code));
-    return error_set(
-        error, -EILSEQ,
-        "\"%s\" is not an environment of this program, or it is damaged (%s): look at it with `sluice verify`, put back a good copy "
-        "of it, or move it and staging/ away to start empty",
-        options->path, mdb_strerror(code));
+    return error_set(error, -EILSEQ,
+                     "\"%s\" is not an environment of this program, or it is damaged (%s): check it with `sluice verify`, put back a good "
+                     "copy of it, or move it and staging/ away to start empty",
+                     options->path, mdb_strerror(code));
 }
 
 static bool is_mine(const Environment *environment) {
@@ -339,7 +338,7 @@ int environment_reserve(Environment *environment, uint64_t bytes) {
 
 static void set_broken(Environment *environment) {
     if (!atomic_exchange(&environment->broken, true))
-        log_error("the environment \"%s\" takes no more writes until the next start: a commit failed", environment->path);
+        log_error("the environment \"%s\" accepts no more writes until the next start: a commit failed", environment->path);
 }
 
 bool txn_may_write(const Txn *txn) {

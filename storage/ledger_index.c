@@ -255,7 +255,7 @@ static int drop_all(Txn *txn, char kind, Error *error) {
         if (result < 0) return result;
         if (result == DB_NOT_FOUND || !span_starts_with(key, prefix)) return 0;
         int code = mdb_cursor_del(cursor, 0);
-        if (code) return db_error(error, code, "cannot make an index anew");
+        if (code) return db_error(error, code, "cannot rebuild an index");
     }
 }
 

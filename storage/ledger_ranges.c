@@ -25,7 +25,7 @@ int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *err
     if (result < 0) return result;
     uint8_t last = record_version(value) >= VERSION_LEFT_OUT ? RANGE_RETURNED : RANGE_DISCARDED;
     if (state > last || range.sink == 0 || range.first_row == 0 || range.rows == 0 || range.rows > UINT64_MAX - range.first_row)
-        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+        return error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     range.state = (RangeState)state;
     *ret_range = range;
     return 0;

@@ -226,7 +226,7 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
                      file.rows > UINT64_MAX - file.first_row || file.damaged_rows > file.rows ||
                      file.left_out > file.rows - file.damaged_rows || file.rejected_rows > file_readable_rows(&file) ||
                      uuid_is_nil(&file.id);
-    if (result == 0 && cannot_be) result = error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+    if (result == 0 && cannot_be) result = error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     if (result == 0 && !has_text && txn) result = ledger_find_target(txn, file.sink, file.mapping_version, digest, &file.target, error);
     if (result == 0 && !has_text && !txn) file.target = text_copy("");
     if (result < 0) {
@@ -257,12 +257,12 @@ int ledger_decode_slice_and_runs(Span key, Span value, SliceRecord *ret_slice, O
     slice.last_time = get_time(&fields);
     slice.file = get_uuid(&fields);
     if (record_version(value) >= SLICE_VERSION_RUNS && !offset_runs_get(&fields, slice.sink, slice.rows, runs, &slice.run_count))
-        return error_set(error, -EBADMSG, "the record of %s is damaged: its runs cannot be", what);
+        return error_set(error, -EBADMSG, "the record of %s is damaged: its runs are not possible", what);
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (slice.sink == 0 || slice.first_row == 0 || slice.rows == 0 || slice.rows > UINT64_MAX - slice.first_row ||
         slice.offset > UINT64_MAX - slice.length)
-        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+        return error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     *ret_slice = slice;
     return 0;
 }
@@ -288,7 +288,7 @@ int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error)
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (pack.done > pack.slices || pack.last_done < 0)
-        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+        return error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     *ret_pack = pack;
     return 0;
 }

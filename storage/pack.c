@@ -114,7 +114,7 @@ static int read_directory(Files *files, File *file, uint64_t file_bytes, const c
     uint32_t count;
     int result = read_at(files, file, 0, PACK_FIRST_SLICE, path, &bytes, error);
     if (result < 0) return result;
-    if (!pack_parse_header(buffer_span(&bytes), &directory->id, &directory->instance)) return bad(path, "its header does not hold", error);
+    if (!pack_parse_header(buffer_span(&bytes), &directory->id, &directory->instance)) return bad(path, "its header is damaged", error);
     result = read_footer_tail(files, file, file_bytes, path, &count, error);
     if (result < 0) return result;
 

@@ -50,7 +50,7 @@ static int fail(PackWriter *writer, int result) {
 
 static int refuse_failed(const PackWriter *writer, Error *error) {
     if (!writer->failed) return 0;
-    return error_set(error, writer->failed, "writing \"%s\" failed before: it has to be written anew", writer->temporary);
+    return error_set(error, writer->failed, "writing \"%s\" failed before: it has to be written again", writer->temporary);
 }
 
 static int flush_out(PackWriter *writer, Error *error) {

@@ -79,7 +79,7 @@ int partition_decode(Span key, Span value, Partition *ret_partition, Error *erro
     partition.partition = (int32_t)cursor_u32(&fields);
     r = record_read_whole(&fields, what, error);
     if (r == 0 && (partition.number == 0 || !partition.topic[0] || partition.partition < 0))
-        r = error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+        r = error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     if (r < 0) {
         partition_deinit(&partition);
         return r;
@@ -280,7 +280,7 @@ int partition_decode_end(Span key, Span value, uint32_t *ret_sink, uint32_t *ret
     int64_t end = (int64_t)cursor_u64(&fields);
     r = record_read_whole(&fields, what, error);
     if (r < 0) return r;
-    if (sink == 0 || partition == 0) return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+    if (sink == 0 || partition == 0) return error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     *ret_sink = sink;
     *ret_partition = partition;
     *ret_end = end;

@@ -36,7 +36,7 @@ static int move_to_orphans(Files *files, const char *name, const char *why, usec
     buffer_printf(&to, ORPHANS "/%" PRId64 "-%s", now / USEC_SECOND, name);
     _cleanup_free_ char *path = buffer_take(&to);
     int result = files->rename(files, from, path, error);
-    if (result == 0) log_warning("the pack %s %s: moved to \"%s\", kept for some days", name, why, path);
+    if (result == 0) log_warning("the pack %s %s: moved to \"%s\", kept for retention.orphans", name, why, path);
     return result;
 }
 
@@ -47,7 +47,7 @@ int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error)
     pack_path(pack, path);
     int result = files->info(files, path, &info, error);
     if (result < 0) return result;
-    result = move_to_orphans(files, path + strlen(STAGING "/"), "holds rows that were quarantined", now, error);
+    result = move_to_orphans(files, path + strlen(STAGING "/"), "has rows that were quarantined", now, error);
     if (result == 0) result = files->sync_directory(files, ORPHANS, error);
     return result == 0 ? files->sync_directory(files, STAGING, error) : result;
 }
@@ -89,7 +89,7 @@ static int sweep_unknown(Files *files, const Uuid *pack, bool unrecorded, usec_t
     const char *name = path + strlen(STAGING "/");
     int result = unrecorded ? files->remove(files, path, error) : move_to_orphans(files, name, "is not in the ledger", now, error);
     if (result < 0) return result;
-    if (unrecorded) log_info("the pack %s was not recorded, and all its rows are in the log: removed", name);
+    if (unrecorded) log_info("the pack %s was not recorded, but all its rows are in the log: removed", name);
     if (unrecorded)
         report->unrecorded++;
     else

@@ -92,7 +92,7 @@ static int find_bad(Repair *repair, Error *error) {
 static int give_up(Repair *repair, const BadRecord *bad, const Error *why, Error *error) {
     uint32_t sink = bad->key.size == 13 ? load_be32(bad->key.data + 1) : 0;
     char done[220];
-    (void)snprintf(done, sizeof done, "it cannot be put together again and is removed: %.120s", why->text);
+    (void)snprintf(done, sizeof done, "it cannot be restored and is removed: %.120s", why->text);
     (void)repair_report(repair, sink, 0, bad->why, done);
     int r = db_remove(repair->txn, DB_FILES, buffer_span(&bad->key), error);
     return r < 0 ? r : 0;
@@ -148,7 +148,7 @@ static int repair_ledger(Repair *repair, Error *error) {
     for (size_t i = 0; i < repair->count; i++) {
         const BadRecord *bad = &repair->bad[i];
         bool done = is_kind(bad, LEDGER_BYTES, 1);
-        if (done) (void)repair_report(repair, 0, 0, bad->why, "it was counted anew");
+        if (done) (void)repair_report(repair, 0, 0, bad->why, "it was counted again");
         for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) done = done || is_kind(bad, steps[s].kind, steps[s].key_bytes);
         if (done) continue;
         int r = db_remove(repair->txn, DB_FILES, buffer_span(&bad->key), error);
@@ -176,7 +176,7 @@ static int repair_index(Repair *repair, Error *error) {
     if (r < 0 || !differs) return r;
     if (repair->damages->count == 0)
         (void)repair_report(repair, 0, 0, "files or packs are not where those that wait or are done are looked for",
-                            "this index is made anew, nothing is lost");
+                            "this index is rebuilt, nothing is lost");
     return ledger_make_index(repair->txn, error);
 }
 
@@ -188,7 +188,7 @@ static int verify_sinks(Repair *repair, Error *error) {
         int r = ledger_end_row(repair->txn, sink, &end, &why);
         if (r == 0) r = ledger_verify(repair->txn, sink, end, &why);
         if (r < 0 && r != -EBADMSG) return error_set(error, r, "%s", why.text);
-        if (r < 0) repair_report(repair, sink, 0, "what is stored of it does not fit together", why.text)->stays = true;
+        if (r < 0) repair_report(repair, sink, 0, "its stored records are not consistent", why.text)->stays = true;
     }
     return 0;
 }

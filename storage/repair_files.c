@@ -87,8 +87,8 @@ int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, boo
     *(is_bridge ? &file->left_out : &file->damaged_rows) += lost;
     if (file->state == FILE_CLOSED) file->state = FILE_DELETED;
     Damage *damage = repair_report(repair, file->sink, is_bridge ? 0 : lost, bad->why,
-                                   is_bridge ? "nothing says any more which table its rows go to: they are read again"
-                                             : "nothing says any more which table its rows go to: they are quarantined");
+                                   is_bridge ? "it is no longer known which table its rows go to: they are read again"
+                                             : "it is no longer known which table its rows go to: they are quarantined");
     if (is_bridge) damage->returned = lost;
     int r = ledger_visit_slices(repair->txn, file->sink, file->first_row, file->rows, note_pack, repair, error);
     return r == -EBADMSG ? 0 : r;
@@ -108,7 +108,7 @@ static int write_file(Repair *repair, const BadRecord *bad, FileRecord *file, Re
     if (r == 0 && !texts.target && waits) {
         r = repair_lose_file(repair, bad, file, gather->first.run_count > 0, error);
     } else if (r == 0) {
-        (void)repair_report(repair, file->sink, 0, bad->why, "it was put together again from its slices, nothing is lost");
+        (void)repair_report(repair, file->sink, 0, bad->why, "it was restored from its slices, nothing is lost");
     }
     if (file->state != FILE_CLOSED) file->done = file->last_time;
     if (r == 0) r = ledger_put_file(repair->txn, file, error);

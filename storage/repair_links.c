@@ -111,8 +111,7 @@ static int move_file(Repair *repair, const LedgerKey *from, const LedgerKey *to,
     buffer_append_span(&copy, value);
     r = db_remove(repair->txn, DB_FILES, ledger_key_span(from), error);
     if (r >= 0) r = db_put(repair->txn, DB_FILES, ledger_key_span(to), buffer_span(&copy), error);
-    if (r == 0)
-        (void)repair_report(repair, sink_of(to), 0, "the record of a file lies under a damaged key", "it is moved back, nothing is lost");
+    if (r == 0) (void)repair_report(repair, sink_of(to), 0, "the record of a file has a damaged key", "it is moved back, nothing is lost");
     return r;
 }
 
@@ -151,7 +150,7 @@ static int look_at_file_id(Repair *repair, const LedgerKey *key, Error *error) {
         }
         if (r < 0 && r != -EBADMSG) return r;
     }
-    return drop(repair, key, "the id of a file leads nowhere", error);
+    return drop(repair, key, "the id of a file belongs to no file", error);
 }
 
 /* ---- slices and their packs ------------------------------------------------------------------ */
@@ -190,10 +189,10 @@ static int look_at_slice(Repair *repair, const LedgerKey *key, Error *error) {
     r = db_get(repair->txn, DB_FILES, ledger_key_span(&link), &nothing, error);
     if (r != DB_NOT_FOUND) return r;
     bool holds = pack_holds(repair, &slice.pack, slice.sink, slice.first_row, &known);
-    if (!holds && (known || !is_inside_file(repair, &slice)))
-        return drop(repair, key, "the record of a slice lies under a damaged key", error);
+    if (!holds && (known || !is_inside_file(repair, &slice))) return drop(repair, key, "the record of a slice has a damaged key", error);
     r = db_put(repair->txn, DB_FILES, ledger_key_span(&link), (Span){0}, error);
-    if (r == 0) (void)repair_report(repair, slice.sink, 0, "a pack does not know one of its slices", "it does again, nothing is lost");
+    if (r == 0)
+        (void)repair_report(repair, slice.sink, 0, "a pack does not list one of its slices", "it lists the slice again, nothing is lost");
     return r;
 }
 
@@ -222,7 +221,7 @@ static int look_at_link(Repair *repair, const LedgerKey *key, Error *error) {
             return 0;
         }
     }
-    return drop(repair, key, "a pack lists a slice that it does not hold", error);
+    return drop(repair, key, "a pack lists a slice that it does not contain", error);
 }
 
 /* ---- where files go -------------------------------------------------------------------------- */
@@ -329,7 +328,7 @@ static int drop_range(Repair *repair, RangeList *list, size_t at, Error *error) 
     LedgerKey key = ledger_row_key(LEDGER_RANGE, list->items[at].sink, list->items[at].first_row);
     memmove(list->items + at, list->items + at + 1, (list->count - at - 1) * sizeof *list->items);
     list->count--;
-    return drop(repair, &key, "a range of rows lies under a damaged key", error);
+    return drop(repair, &key, "a range of rows has a damaged key", error);
 }
 
 static uint64_t range_end(const RangeRecord *range) {

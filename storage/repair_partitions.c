@@ -123,7 +123,7 @@ static int repair_last_number(Repair *repair, const BadRecord *bad, Error *error
     if (r == 0) r = visit_runs(repair->txn, note_number, &last, error);
     if (r == 0) r = last_in_log(repair->txn, &last, error);
     if (r == 0) r = partition_put_last_number(repair->txn, last, error);
-    if (r == 0) (void)repair_report(repair, 0, 0, bad->why, "it is the greatest one that is in use");
+    if (r == 0) (void)repair_report(repair, 0, 0, bad->why, "it is the highest number in use");
     return r;
 }
 
@@ -194,7 +194,7 @@ static int repair_partition(Repair *repair, const BadRecord *bad, Error *error) 
     if (r >= 0) r = db_remove(repair->txn, DB_CURSORS, (Span){.data = mark, .size = sizeof mark}, error);
     if (r >= 0) r = forget_ends(repair->txn, find.number, error);
     if (r == 0)
-        (void)repair_report(repair, 0, 0, bad->why, "no staging file says which it is: it is removed, and what waits of it is read again");
+        (void)repair_report(repair, 0, 0, bad->why, "no staging file has it: it is removed, and its waiting records are read again");
     return r;
 }
 
@@ -204,7 +204,7 @@ static int repair_end(Repair *repair, const BadRecord *bad, Error *error) {
     bool can_be = sink > 0 && partition > 0;
     int r = can_be ? partition_end_forget(repair->txn, sink, partition, -1, error)
                    : db_remove(repair->txn, DB_CURSORS, buffer_span(&bad->key), error);
-    if (r >= 0) (void)repair_report(repair, 0, 0, bad->why, "it is forgotten: nothing is lost");
+    if (r >= 0) (void)repair_report(repair, 0, 0, bad->why, "it is removed, nothing is lost");
     return r < 0 ? r : 0;
 }
 
@@ -217,7 +217,7 @@ static int repair_one(Repair *repair, const BadRecord *bad, Error *error) {
     int r = db_remove(repair->txn, DB_CURSORS, buffer_span(&bad->key), error);
     if (r >= 0)
         (void)repair_report(repair, 0, 0, bad->why,
-                            is_mark ? "it is forgotten: messages that the broker still has may come once more" : "it is removed");
+                            is_mark ? "it is removed: messages that the broker still has may be stored again" : "it is removed");
     return r < 0 ? r : 0;
 }
 

@@ -102,7 +102,7 @@ static int lose_slice(Repair *repair, const BadRecord *bad, const Uuid *pack, ui
     if (r < 0) return r;
     char done[160];
     (void)snprintf(done, sizeof done, "%srows %" PRIu64 " to %" PRIu64 " are %s",
-                   waits ? "its staging file does not say where they are: " : "", first_row, first_row + rows - 1,
+                   waits ? "its staging file does not have their place: " : "", first_row, first_row + rows - 1,
                    !waits      ? "imported already"
                    : is_bridge ? "read again"
                                : "quarantined");
@@ -138,6 +138,6 @@ int repair_pack(Repair *repair, const BadRecord *bad, Error *error) {
     pack.bytes = r == 0 ? info.bytes : 0;
     r = ledger_count_pack(repair->txn, &pack.id, &pack.slices, &pack.done, error);
     if (r == 0) r = ledger_put_pack(repair->txn, &pack, error);
-    if (r == 0) (void)repair_report(repair, 0, 0, bad->why, "it was counted anew from its slices, nothing is lost");
+    if (r == 0) (void)repair_report(repair, 0, 0, bad->why, "it was counted again from its slices, nothing is lost");
     return r;
 }

@@ -87,7 +87,8 @@ int repair_missing_totals(Txn *txn, uint32_t sink, RepairFound found, void *cont
     if (r < 0 || end == 1) return r == -EBADMSG ? 0 : r;
     r = totals_load_as_of(txn, &as_of, error);
     if (r == 0) r = count_anew(txn, sink, as_of.commit ? as_of.commit : UINT64_MAX, error);
-    if (r == 0) found(context, sink, "the statistics of a sink are missing", "its rows were counted anew; bytes and rejects are not known");
+    if (r == 0)
+        found(context, sink, "the statistics of a sink are missing", "its rows were counted again; bytes and rejects are not known");
     return r;
 }
 
@@ -115,7 +116,7 @@ int repair_totals(Txn *txn, RepairFound found, void *context, Error *error) {
     for (size_t i = 0; i < bad.count && r == 0; i++) {
         /* Unknown: each group in the log is included. */
         r = count_anew(txn, bad.items[i].sink, as_of.commit ? as_of.commit : UINT64_MAX, error);
-        if (r == 0) found(context, bad.items[i].sink, bad.items[i].why, "its rows were counted anew; bytes and rejects are not known");
+        if (r == 0) found(context, bad.items[i].sink, bad.items[i].why, "its rows were counted again; bytes and rejects are not known");
     }
     free(bad.items);
     return r;

@@ -89,7 +89,7 @@ static int read_end(SliceReader *reader, SliceEnd *end, Error *error) {
     const SliceRecord *slice = &reader->slice;
     _cleanup_(buffer_deinit) Buffer bytes = {0};
     if (slice->length < 3 * FRAME_PREFIX_BYTES + SLICE_TAIL_BYTES || slice->offset > UINT64_MAX - slice->length)
-        return damage(reader, "its place in the pack cannot be");
+        return damage(reader, "its place in the pack is not possible");
     uint64_t slice_end = slice->offset + slice->length;
     int result = read_buffer(reader, slice_end - SLICE_TAIL_BYTES, SLICE_TAIL_BYTES, &bytes, error);
     if (result != 0) return result;
@@ -108,7 +108,7 @@ static int read_end(SliceReader *reader, SliceEnd *end, Error *error) {
     if (!is_frame(buffer_span(&bytes), FRAME_SLICE_END, content.size) ||
         cursor_u64(&checksum) != checksum_of(content.data, content.size - 8))
         return damage(reader, "the checksum of its end frame differs");
-    if (!same_slice(&end->slice, slice)) return damage(reader, "it is not the slice that the ledger speaks of");
+    if (!same_slice(&end->slice, slice)) return damage(reader, "it is not the slice in the ledger");
     buffer_append(&reader->block_sizes, content.data, (size_t)sizes);
     reader->block_count = end->block_count;
     return 0;
@@ -148,7 +148,7 @@ static int check_blocks(SliceReader *reader) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < reader->block_count; i++) {
         if (block_size(reader, i) == 0 || block_size(reader, i) > PACK_BLOCK_BYTES_MAX)
-            return damage(reader, "the size of a block cannot be");
+            return damage(reader, "the size of a block is not possible");
         bytes += block_size(reader, i);
     }
     return bytes == 0 || bytes != reader->slice.bytes ? damage(reader, "the sizes of its blocks do not fit") : 0;
@@ -160,7 +160,7 @@ static int read_header(SliceReader *reader, Error *error) {
     int result = read_at(reader, 0, header, sizeof header, error);
     if (result != 0) return result;
     if (!pack_parse_header((Span){.data = header, .size = sizeof header}, &id, &instance) || !uuid_equal(&id, &reader->slice.pack))
-        return damage(reader, "the header of its pack does not hold");
+        return damage(reader, "the header of its pack is damaged");
     return 0;
 }
 
@@ -253,10 +253,10 @@ static int finish_frame(SliceReader *reader, size_t left, Error *error) {
         ZSTD_outBuffer out = {.dst = &more, .size = 1};
         int result = decompress_some(reader, &out, &left, error);
         if (result != 0) return result;
-        if (out.pos > 0) return damage(reader, "it holds more rows than it should");
+        if (out.pos > 0) return damage(reader, "it has more rows than expected");
     }
     if (reader->frame_read != reader->frame_bytes || reader->in_at != reader->in_size)
-        return damage(reader, "something stands behind its rows");
+        return damage(reader, "there is data after its rows");
     if (checksum_end(reader->checksum) != reader->slice.checksum) return damage(reader, "the checksum of its rows differs");
     return 0;
 }
@@ -302,7 +302,7 @@ int slice_runs(SliceReader *reader, SliceRuns *ret_runs, Error *error) {
     if (result != 0) return tell_damage(reader, error);
     if (!pack_parse_runs(text, reader->slice.sink, reader->slice.rows, &runs.runs, &runs.partitions)) {
         (void)error_set(error, -EBADMSG,
-                        "the slice of sink %" PRIu32 " from row %" PRIu64 " is damaged: its description says of its runs what cannot be",
+                        "the slice of sink %" PRIu32 " from row %" PRIu64 " is damaged: its description has runs that are not possible",
                         reader->slice.sink, reader->slice.first_row);
         return SLICE_READ_DAMAGED; /* its rows can be read all the same */
     }

@@ -145,7 +145,7 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (totals.staged_row == 0 || totals.staged_row > totals.next_row)
-        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+        return error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     if (totals.sink != sink) return error_set(error, -EBADMSG, "%s are those of sink %" PRIu32, what, totals.sink);
     *ret_totals = totals;
     return 0;
@@ -239,7 +239,7 @@ int totals_load_as_of(Txn *txn, TotalsAsOf *ret_as_of, Error *error) {
         if (record_version(value) >= 2) as_of.running = (usec_t)cursor_u64(&fields);
         result = record_read_whole(&fields, what, error);
         if (result < 0) return result;
-        if (as_of.running < 0) return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+        if (as_of.running < 0) return error_set(error, -EBADMSG, "the record of %s has a value that is not possible", what);
     }
     *ret_as_of = as_of;
     return 0;

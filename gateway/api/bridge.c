@@ -23,7 +23,8 @@
 static bool is_bridge(ApiRequest *request) {
     const Source *source = request->source->source;
     if (source->kind->bridge) return true;
-    api_fail(request, 404, "notABridge", "Source \"%s\" is of type %s, which reads no broker.", source->source_id, source->kind->name);
+    api_fail(request, 404, "notABridge", "Source \"%s\" is of type %s, which does not read a broker.", source->source_id,
+             source->kind->name);
     return false;
 }
 
@@ -53,8 +54,7 @@ static void fail_ended(const Control *control, ApiCall *take_call, const char *m
 static void overdue(Control *control, PendingRequest *pending) {
     (void)control;
     if (pending->call)
-        fail_later(steal(pending->call), 503, "notYetDone",
-                   "It is not done within 60 s, and may still happen: the log says what becomes of it.");
+        fail_later(steal(pending->call), 503, "notYetDone", "It was not done within 60 s and may still happen: the log shows the result.");
 }
 
 /* Answers the call unless somebody reads the source: then the pending takes the call. */
@@ -71,8 +71,8 @@ static bool ask(ApiRequest *request, PendingRequest *pending, Request *message) 
     }
     request_drop(message);
     pending_request_end(pending);
-    api_fail(request, 409, "bridgeNotRunning", "Nobody reads source \"%s\" now%s.", source->source_id,
-             source->disabled ? ": it is disabled" : ": ask again in a moment");
+    api_fail(request, 409, "bridgeNotRunning", "Source \"%s\" is not read at present%s.", source->source_id,
+             source->disabled ? ": it is disabled" : ": try again later");
     return false;
 }
 
@@ -111,7 +111,7 @@ static json_t *sink_results(const Seek *seek, const BridgeSeek *message) {
         const BridgeSeekSink *sink = &message->sinks[i];
         bool done = sink->result == SINK_DONE;
         json_t *why = done ? json_null() : json_string(sink->error.text);
-        if (!why) why = json_string("The destination's words are not UTF-8.");
+        if (!why) why = json_string("The destination's message is not UTF-8.");
         json_t *json = json_pack("{s:s, s:b, s:o}", "sinkId", sink_name(seek, sink->sink), "done", (int)done, "message", why);
         check(json && json_array_append_new(list, json) == 0);
     }
@@ -156,10 +156,10 @@ static void answer_seek(const Control *control, const Seek *seek, const BridgeSe
     check(message->request.result == 1 || message->request.result == -ERANGE);
     if (some_goes_back(message))
         answer_refused(seek, message, take_call, 409, "seekGoesBack",
-                       "It would go back, so that records come twice: ask with duplicates=true if that is wanted.");
+                       "The position would go back, so records would come twice: use duplicates=true if this is intended.");
     else
         answer_refused(seek, message, take_call, 503, "seekIncomplete",
-                       "The positions of some sinks are as they were, since their destinations did not set them: ask again.");
+                       "The positions of some sinks were not changed, because their destinations did not set them: try again.");
 }
 
 static void seek_back(Control *control, PendingRequest *pending, Message *take_message) {
@@ -219,7 +219,8 @@ void api_bridge_seek(ApiRequest *request) {
     }
     if (!source_keeps_positions(source->source)) {
         api_fail(request, 409, "noPositions",
-                 "Source \"%s\" has no positions: its broker keeps what is not acknowledged. Another \"durable\" begins anew.",
+                 "Source \"%s\" has no positions: its broker keeps the messages that are not acknowledged. Another \"durable\" starts from "
+                 "the beginning.",
                  source->source->source_id);
         return;
     }

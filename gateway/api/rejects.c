@@ -46,9 +46,11 @@ static void set_bytes(json_t *object, const char *name, const char *base64_name,
 static void set_dropped(json_t *object, const Reject *reject) {
     check(json_object_set_new(object, "event", json_null()) == 0);
     check(json_object_set_new(object, "eventBytes", json_integer((json_int_t)reject->event_bytes)) == 0);
-    check(json_object_set_new(object, "eventDropped",
-                              json_string("the source masks values, and its bodyPolicy is drop: the event was "
-                                          "not kept, and can only be sent again by its sender")) == 0);
+    check(json_object_set_new(
+              object, "eventDropped",
+              json_string(
+                  "the source masks values, and its bodyPolicy is drop: the event was not kept, so only its sender can send it again")) ==
+          0);
 }
 
 static json_t *show(const Reject *reject) {
@@ -203,7 +205,7 @@ static void removal_back(Control *control, PendingRequest *pending, Message *tak
     if (!pending->call) {
         /* answered meanwhile */
     } else if (message->request.result < 0) {
-        api_call_fail(steal(pending->call), 503, "notStored", "The rejects cannot be removed now.");
+        api_call_fail(steal(pending->call), 503, "notStored", "The rejects cannot be removed at present.");
     } else {
         api_call_answer(steal(pending->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
     }

@@ -109,7 +109,7 @@ bool api_has_room(ApiRequest *request, void (*back)(Control *control, PendingReq
                   const char *what) {
     if (control_pending_requests(request->control, back) < most) return true;
     request->call->retry_after = 5;
-    api_fail(request, 503, "overloaded", "%zu %s are on their way already: ask again in a moment.", most, what);
+    api_fail(request, 503, "overloaded", "%zu %s are in progress already: try again later.", most, what);
     return false;
 }
 
@@ -291,7 +291,7 @@ static bool read_body(ApiRequest *request, const ApiRoute *route) {
         return false;
     }
     if (route->body == API_NO_BODY && json_object_size(body) > 0) {
-        api_fail(request, 400, "badRequest", "Field \"%.60s\" is not known: this request takes no body.",
+        api_fail(request, 400, "badRequest", "Field \"%.60s\" is not known: this request has no body.",
                  json_object_iter_key(json_object_iter(body)));
         return false;
     }
@@ -361,7 +361,7 @@ static void run(ApiRequest *request, const Path *path, char *query) {
         return;
     }
     if (!route) {
-        api_fail(request, 404, "routeNotFound", "There is no such path.");
+        api_fail(request, 404, "routeNotFound", "This path does not exist.");
         return;
     }
     if (request->view->draining && !(route->flags & API_ALWAYS)) {

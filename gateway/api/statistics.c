@@ -109,7 +109,7 @@ static json_t *lag_json(const SinkStatistics *statistics, const SinkAspects *asp
 
 json_t *statistics_error_json(const char *last_error) {
     json_t *json = last_error[0] ? json_string(last_error) : json_null();
-    return json ? json : json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
+    return json ? json : json_string("The last import failed; the destination's message is not UTF-8."); /* or cut within a character */
 }
 
 json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *aspects, usec_t now) {

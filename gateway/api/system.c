@@ -37,16 +37,16 @@ const char *api_not_ready(const Control *control, const char **ret_message, unsi
         return "starting";
     }
     if (atomic_load(&usage->broken)) {
-        *ret_message = "The gateway cannot write any more and is about to end.";
+        *ret_message = "The gateway cannot write any more and is about to stop.";
         return "broken";
     }
     if (control_is_stalled(control)) {
-        *ret_message = "The local disk has not finished a commit for longer than disk.stall-timeout: no event is taken.";
+        *ret_message = "The local disk has not finished a commit for longer than disk.stall-timeout: no events are accepted.";
         return "diskStalled";
     }
     if (atomic_load(&usage->intake_stopped)) {
         *ret_retry_after = 30;
-        *ret_message = "The disk budget is used up: no event is taken.";
+        *ret_message = "The disk budget is used up: no events are accepted.";
         return "overloaded";
     }
     return NULL;

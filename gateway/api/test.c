@@ -75,7 +75,7 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
     test->row_bytes += rows.size;
     if (test->row_bytes > ANSWER_BYTES_MAX) {
         test->failure_status = 413;
-        (void)snprintf(test->failure, sizeof test->failure, "The rows take more than %u MB: test fewer events.", ANSWER_BYTES_MAX >> 20);
+        (void)snprintf(test->failure, sizeof test->failure, "The rows are larger than %u MB: test fewer events.", ANSWER_BYTES_MAX >> 20);
         return;
     }
     json_t *list = json_object_get(table_of(test, sink), "rows"), *row;
@@ -89,7 +89,7 @@ static void answer(Test *test, const TemplateBatch *batch) {
         if (!batch->events[i].unavailable) continue;
         ApiCall *refused = steal(test->pending.call);
         refused->retry_after = 1;
-        api_call_fail(refused, 503, "templatesUnavailable", "The templates cannot be evaluated now: try again.");
+        api_call_fail(refused, 503, "templatesUnavailable", "The templates cannot be evaluated at present: try again.");
         return;
     }
     for (size_t i = 0; i < dry_run_events(test->run) && !test->failure_status; i++) dry_run_map(test->run, i, batch, visit, test);

@@ -164,7 +164,7 @@ static int start_descriptors(App *app, Error *error) {
     r = descriptors_share(descriptors.rlim_cur, &needs, &shares, error);
     if (r < 0) return r;
     if (shares.intake < needs.intake)
-        log_warning("limits.connections is %u, but the process may open %llu descriptors (ulimit -n, LimitNOFILE): the intake takes %u "
+        log_warning("limits.connections is %u, but the process may open %llu descriptors (ulimit -n, LimitNOFILE): the intake accepts %u "
                     "connections, the admin listener %u",
                     needs.intake, (unsigned long long)descriptors.rlim_cur, shares.intake, shares.admin);
     app->usage.connections_limit = shares.intake;
@@ -192,12 +192,11 @@ static void warn_if_open(const char *directory, const char *file, const char *wh
     _cleanup_free_ char *path = NULL;
     bool absolute = file[0] == '/';
     check(asprintf(&path, "%s%s%s", absolute ? "" : directory, absolute ? "" : "/", file) >= 0);
-    if (files_open_to_others(path)) log_warning("%s can be read by others than its owner: chmod go= makes it private", what);
+    if (files_open_to_others(path)) log_warning("%s can be read by other users: make it private with chmod go=", what);
 }
 
 static void warn_of_mask_key(void *context, const char *what, const char *path) {
-    if (files_open_to_others(path))
-        log_warning("the key file of %s can be read by others than its owner: chmod go= makes it private", what);
+    if (files_open_to_others(path)) log_warning("the key file of %s can be read by other users: make it private with chmod go=", what);
 }
 
 static int start_directory(App *app, Error *error) {
@@ -507,7 +506,7 @@ static void *run_deadline(void *context) {
     App *app = context;
     (void)mailbox_wait(app->deadline_box, app->deadline);
     if (atomic_load(&app->deadline_off)) return NULL;
-    log_warning("the shutdown deadline has come: what is still on its way ends here; what was acknowledged is on disk");
+    log_warning("the shutdown deadline has passed: what is still in progress is stopped; all acknowledged events are on disk");
     log_flush();
     _exit(app->deadline_code);
 }
@@ -541,7 +540,7 @@ static void drain_delivery(App *app) {
 int app_run(App *app) {
     ControlEnd end = control_run(app->control);
     if (end == CONTROL_BROKEN) {
-        log_error("the writer cannot keep its promise any more: stopping; what was acknowledged is on disk");
+        log_error("the writer cannot write any more: stopping; all acknowledged events are on disk");
         return -EIO;
     }
 
@@ -550,11 +549,11 @@ int app_run(App *app) {
     usec_t now = clock_system()->boot(clock_system()), quarter = app->options.shutdown_deadline / 4;
     usec_t deadline = now + 3 * quarter;
     set_deadline(app, app->options.shutdown_deadline, EXIT_SUCCESS);
-    log_info("stopping: requests in flight are finished first");
+    log_info("stopping: requests in progress are finished first");
     bool drained = control_drain_sources(app->control, now + 2 * quarter, deadline);
     drain_delivery(app);
     drained = control_drain_writer(app->control, deadline) && drained;
-    if (!drained) log_warning("the shutdown deadline came before everything was finished; what was acknowledged is on disk");
+    if (!drained) log_warning("the shutdown deadline passed before everything was finished; all acknowledged events are on disk");
     return drained ? 0 : -ETIMEDOUT;
 }
 

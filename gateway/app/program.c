@@ -15,7 +15,8 @@ static const Command *const commands[] = {
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void put_overview(Buffer *out) {
-    buffer_append_text(out, "Sluice takes events by HTTP or from brokers, maps them into columns, and imports the rows into tables.\n\n");
+    buffer_append_text(
+        out, "Sluice receives events by HTTP or reads them from brokers, maps them into columns, and imports the rows into tables.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         buffer_append_text(out, "  sluice ");
         command_usage(commands[i], out);

@@ -35,8 +35,7 @@ static int read_token(const char *path, char **ret_token, Error *error) {
     files_free(files);
     if (r < 0) return error_prefix(error, "the token file %s", path), r;
     if (files_open_to_others(path))
-        (void)fprintf(stderr, "sluice: warning: the token file %s can be read by others than its owner: chmod go= makes it private\n",
-                      path);
+        (void)fprintf(stderr, "sluice: warning: the token file %s can be read by other users: make it private with chmod go=\n", path);
     while (size > 0 && isspace((unsigned char)(*ret_token)[size - 1])) (*ret_token)[--size] = '\0';
     return 0;
 }
@@ -86,7 +85,7 @@ int api_client_init(ApiClient *client, const char *url, const char *token_file, 
     for (const char *c = client->token; *c; c++) {
         if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f) {
             api_client_deinit(client);
-            return error_set(error, -EINVAL, "the token holds a character that no token has");
+            return error_set(error, -EINVAL, "the token has a character that is not allowed in tokens");
         }
     }
     return 0;
@@ -180,7 +179,7 @@ int api_client_expect(const ApiClient *client, const char *method, const char *p
             break;
         }
         if (round == TASK_ROUNDS_MAX) {
-            r = error_set(error, -ETIMEDOUT, "the task %s goes on; look at it later", screen_text(answer, "taskId"));
+            r = error_set(error, -ETIMEDOUT, "the task %s is still running; check it later", screen_text(answer, "taskId"));
             break;
         }
         _cleanup_free_ char *task = NULL;

@@ -152,7 +152,7 @@ static void say_table(Apply *apply, const char *source, const json_t *entry) {
     } else if (strcmp(action, "addColumns") == 0) {
         say_columns(apply, source, sink, "its table would get the columns %s", json_object_get(table, "columns"));
     } else if (strcmp(action, "unseen") == 0) {
-        say_of_table(apply, ' ', source, sink, "table \"%s\" is not looked at: its connection is not there yet", id);
+        say_of_table(apply, ' ', source, sink, "table \"%s\" is not checked: its connection does not exist yet", id);
     } else if (strcmp(action, "refused") == 0 || strcmp(action, "unknown") == 0) {
         say_of_table(apply, '!', source, sink, "%s", screen_text(table, "message"));
         apply->cannot = true;

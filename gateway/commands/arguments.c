@@ -103,7 +103,7 @@ static int check_complete(const Arguments *arguments) {
     for (const CommandOption *row = command->options; row->name; row++)
         if (row->required && !arguments_value(arguments, row->name)) return wrong_option(command, "is missing", "--", row->name);
     if (arguments->operand_count > command->operands_max)
-        return arguments_wrong(command, "there is an operand too many:", arguments->operands[command->operands_max]);
+        return arguments_wrong(command, "there is one operand too many:", arguments->operands[command->operands_max]);
     if (arguments->operand_count < command->operands_min) return wrong_option(command, "is missing", "", command->operands);
     return 0;
 }

@@ -47,7 +47,7 @@ static int set_number(const Arguments *arguments, json_t *body, const char *name
     const char *text = arguments_value(arguments, name);
     int64_t number;
     if (!text) return 0;
-    if (!read_number(text, most, &number)) return arguments_wrong(arguments->command, "a whole number from 0 is needed, not", text);
+    if (!read_number(text, most, &number)) return arguments_wrong(arguments->command, "a whole number, 0 or more, is needed, not", text);
     set(body, name, json_integer((json_int_t)number));
     return 0;
 }
@@ -155,8 +155,8 @@ const Command command_seek = {
     .operands = "SOURCE",
     .operands_min = 1,
     .operands_max = 1,
-    .notes = "A position is set at the destination of each sink, and a line says what became of each. What waits of\n"
-             "the partitions is dropped; reading goes on at the position, on other nodes within 10 s.\n",
+    .notes = "The position is set at the destination of each sink, and a line shows the result of each. The waiting rows of\nthe "
+             "partitions are dropped. The source then reads from the position, on other nodes within 10 s.\n",
     .run = run_seek,
 };
 
@@ -202,7 +202,7 @@ const Command command_skip = {
     .operands = "SOURCE",
     .operands_min = 1,
     .operands_max = 1,
-    .notes = "The record is given up: it is in no table and in no rejects. `sluice get positions SOURCE` says where a\n"
-             "partition stopped; another offset than that is refused.\n",
+    .notes = "The record is then in no table and in no rejects. `sluice get positions SOURCE` shows where a partition\nstopped. Another "
+             "offset than that is refused.\n",
     .run = run_skip,
 };

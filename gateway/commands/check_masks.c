@@ -13,7 +13,7 @@
 
 static void warn_of_key(void *context, const char *what, const char *path) {
     if (files_open_to_others(path))
-        (void)fprintf(stderr, "%s: warning: the key file of %s can be read by others than its owner\n", (const char *)context, what);
+        (void)fprintf(stderr, "%s: warning: the key file of %s can be read by other users\n", (const char *)context, what);
 }
 
 void check_masks_begin(CheckKeys *keys) {

@@ -102,7 +102,7 @@ const Command command_connections = {
     .options = options,
     .operands = "[test [NAME]]",
     .operands_max = 2,
-    .notes = "A test runs on a session of its own, without a change to anything there; all are tested when none is\n"
-             "named. The exit code is 0 only when all that were tested are ok.\n",
+    .notes = "A test uses its own session and changes nothing at the destination. Without NAME, all connections are\ntested. The exit code "
+             "is 0 only if all tested connections are ok.\n",
     .run = run,
 };

@@ -49,12 +49,12 @@ static void samples_deinit(Samples *samples) {
 static int take_type(Samples *samples, const char *text, Error *error) {
     const char *equals = strrchr(text, '=');
     DataType type;
-    if (!equals) return error_set(error, -EINVAL, "--type wants PATH=TYPE, not %s", text);
+    if (!equals) return error_set(error, -EINVAL, "--type needs PATH=TYPE, not %s", text);
     Buffer path = {0};
     bool is_path = field_path_canonical((Span){text, (size_t)(equals - text)}, &path);
     int r = 0;
     if (!is_path)
-        r = error_set(error, -EINVAL, "--type %s: the path is none of a field", text);
+        r = error_set(error, -EINVAL, "--type %s: the path is not the path of a field", text);
     else if (!inferred_type_named(equals + 1, &type))
         r = error_set(error, -EINVAL, "--type %s: the type must be one of integer, decimal, boolean, timestamp, text, json", text);
     else
@@ -281,7 +281,7 @@ static int run(const Arguments *arguments) {
     if (r == 0) r = read_samples(shown_name, input, &samples, samples.plan, &error);
     if (r == 0) r = try_types(shown_name, input, &samples, &error);
     if (input && input != stdin) (void)fclose(input);
-    if (r == 0 && samples.events == samples.skipped) r = error_set(&error, -EINVAL, "%s holds no JSON object", file);
+    if (r == 0 && samples.events == samples.skipped) r = error_set(&error, -EINVAL, "%s has no JSON object", file);
     if (r == 0) {
         size_t most = COLUMNS_A_SINK_MAX - 2, shown = samples.count < most ? samples.count : most; /* without _id and _at */
         SampleNames names = {.names = calloc(samples.count + 1, sizeof *names.names)};
@@ -306,16 +306,16 @@ static const CommandOption options[] = {
      .letter = 'f',
      .required = true,
      .argument = "FILE",
-     .sentence = "Samples, a JSON object a line; - is standard input."},
+     .sentence = "Samples, one JSON object per line; - is standard input."},
     {.name = "depth", .argument = "LEVELS", .sentence = "1 (default) to 5: depth to which the members of objects become columns."},
-    {.name = "exclude", .may_repeat = true, .argument = "PATH", .sentence = "A field that gets no column. May be given again."},
+    {.name = "exclude", .may_repeat = true, .argument = "PATH", .sentence = "Field that gets no column. May be given again."},
     {.name = "type",
      .may_repeat = true,
      .argument = "PATH=TYPE",
-     .sentence = "The type of a field, instead of what its values seem to be: integer, decimal, boolean, timestamp, text or json. May be "
-                 "given again."},
-    {.name = "source", .argument = "ID", .sentence = "The id of the source and its sink (default samples)."},
-    {.name = "table", .argument = "ID", .sentence = "The table (default as the source)."},
+     .sentence =
+         "Type of a field, instead of the type of its values: integer, decimal, boolean, timestamp, text or json. May be given again."},
+    {.name = "source", .argument = "ID", .sentence = "Id of the source and its sink. Default: samples."},
+    {.name = "table", .argument = "ID", .sentence = "Id of the table. Default: the id of the source."},
     {0},
 };
 

@@ -62,7 +62,7 @@ int manifest_files_load(ManifestFiles *files, size_t index, const ManifestReader
         const char *id = id_of(&file->manifest.sources[k]), *other = file_with(files, index, id);
         if (!other) continue;
         Error line = {0};
-        (void)error_set(&line, -EEXIST, "%s:1:1: Source \"%s\" stands in %s as well", file->name, id, other);
+        (void)error_set(&line, -EEXIST, "%s:1:1: Source \"%s\" is defined in %s as well", file->name, id, other);
         reader->report(reader->context, line.text);
         r = line.code;
     }

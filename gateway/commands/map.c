@@ -37,7 +37,7 @@ typedef struct MapRequest {
 
 static int add_header(const Command *command, MapRequest *request, const char *value) {
     const char *colon = strchr(value, ':');
-    if (!colon || colon == value) return arguments_wrong(command, "--header wants 'Name: value', not", value);
+    if (!colon || colon == value) return arguments_wrong(command, "--header needs 'Name: value', not", value);
     if (request->header_count == HEADERS_MAX) return arguments_wrong(command, "there are too many headers", NULL);
     EventHeader header = {.name = {.data = value, .size = (size_t)(colon - value)}, .value = span_of(colon + 1 + strspn(colon + 1, " \t"))};
     while (header.value.size > 0 && strchr(" \t", header.value.data[header.value.size - 1])) header.value.size--;
@@ -49,7 +49,7 @@ static int add_header(const Command *command, MapRequest *request, const char *v
 
 static int add_meta(const Command *command, MapRequest *request, const char *value) {
     const char *equals = strchr(value, '=');
-    if (!equals || equals == value) return arguments_wrong(command, "--meta wants 'FIELD=VALUE', not", value);
+    if (!equals || equals == value) return arguments_wrong(command, "--meta needs 'FIELD=VALUE', not", value);
     if (request->meta_count == META_MAX) return arguments_wrong(command, "there are too many meta values", NULL);
     request->meta[request->meta_count++] = (MapMeta){.field = {value, (size_t)(equals - value)}, .value = span_of(equals + 1)};
     return 0;
@@ -79,7 +79,7 @@ static int parse(const Arguments *arguments, MapRequest *ret_request) {
     }
     if (!ret_request->manifest && !ret_request->columns)
         return arguments_wrong(command, "name a manifest with -f, or a file of columns with --columns", NULL);
-    if (ret_request->manifest && ret_request->columns) return arguments_wrong(command, "-f and --columns exclude each other", NULL);
+    if (ret_request->manifest && ret_request->columns) return arguments_wrong(command, "-f and --columns cannot be combined", NULL);
     return 0;
 }
 
@@ -171,14 +171,14 @@ static int read_columns(const char *file, json_t **ret_columns, Expansions *expa
     YamlDocument **documents = NULL;
     int r = yaml_read_file(file, &text, &size, error);
     if (r == 0) r = yaml_parse(file, text, size, &documents, &count, error);
-    if (r == 0 && count != 1) r = error_set(error, -EINVAL, "%s: one document is wanted, with a list of columns", file);
+    if (r == 0 && count != 1) r = error_set(error, -EINVAL, "%s: one document with a list of columns is needed", file);
     if (r == 0) {
         json_t *root = yaml_json(documents[0]), *list = json_is_object(root) ? json_object_get(root, "columns") : root;
         expansions_add_all(expansions, yaml_expansions(documents[0]));
         if (json_is_array(list))
             *ret_columns = json_incref(list);
         else
-            r = yaml_error(documents[0], "columns", error, "a list of columns is wanted, as in a sink's mapping");
+            r = yaml_error(documents[0], "columns", error, "a list of columns as in a sink's mapping is needed");
     }
     yaml_documents_free(documents, count);
     return r;
@@ -243,7 +243,8 @@ static int open_input(const MapRequest *request, MapInput *ret_input, Error *err
 static int map(const MapRequest *request, const Targets *targets, const Options *options, MapCounts *ret_counts, Error *error) {
     MapInput input;
     if (request->csv && targets->sinks > 1)
-        return error_set(error, -EINVAL, "rows as CSV are of one sink, and there are %zu: choose with --source and --sink", targets->sinks);
+        return error_set(error, -EINVAL, "rows as CSV need one sink, but there are %zu: choose one with --source and --sink",
+                         targets->sinks);
     int r = open_input(request, &input, error);
     if (r < 0) return r;
     r = map_events(targets->items, targets->count, &input, request->csv, options, ret_counts, error);
@@ -257,8 +258,8 @@ static void say_random(const Targets *targets) {
         for (size_t k = 0; k < targets->items[i].sink_count; k++) needed = needed || sink_needs_mask_key(targets->items[i].sinks[k]);
     if (needed)
         (void)fprintf(stderr,
-                      "sluice map: no mask key was found, so a random one is used: what hash, uuid, noise and date_shift give is not "
-                      "what the gateway gives, and differs each time. --config names the config file with mask-key-file\n");
+                      "sluice map: no mask key was found, so a random one is used: the results of hash, uuid, noise and date_shift differ "
+                      "from those of the gateway, and differ each time. --config names the config file with mask-key-file\n");
 }
 
 static bool is_of_the_input(int code) {
@@ -294,25 +295,25 @@ static const CommandOption options[] = {
     {.name = "file", .letter = 'f', .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML)."},
     {.name = "columns",
      .argument = "FILE",
-     .sentence = "A list of columns, as in a sink's mapping (YAML or JSON). Either --file or --columns must be given."},
+     .sentence = "List of columns as in a sink's mapping (YAML or JSON). Either --file or --columns must be given."},
     {.name = "source", .argument = "ID", .sentence = "Only this source of the manifest."},
     {.name = "sink", .argument = "ID", .sentence = "Only sinks of this id."},
     {.name = "event",
      .argument = "FILE",
      .sentence =
-         "The body of one request, read by the source's framing; - is standard input. Without it each line of standard input is an event."},
-    {.name = "content-type", .argument = "TYPE", .sentence = "The Content-Type, as a sender would give it."},
-    {.name = "header", .may_repeat = true, .argument = "'NAME: VALUE'", .sentence = "A header of the request. May be given again."},
+         "Body of one request, read by the source's framing; - is standard input. Without it, each line of standard input is an event."},
+    {.name = "content-type", .argument = "TYPE", .sentence = "Content-Type of the request."},
+    {.name = "header", .may_repeat = true, .argument = "'NAME: VALUE'", .sentence = "Header of the request. May be given again."},
     {.name = "meta",
      .may_repeat = true,
      .argument = "FIELD=VALUE",
-     .sentence = "What a record has besides its value, for sources of type kafka and nats: topic=shop.orders. May be given again."},
+     .sentence = "Meta field of a record, for sources of type kafka and nats: topic=shop.orders. May be given again."},
     {.name = "format",
      .argument = "FORMAT",
-     .sentence = "json (default): one object a row. csv: the row text as it is staged, of one sink."},
+     .sentence = "json (default): one object per row. csv: the rows of one sink as they are staged."},
     {.name = "config",
      .argument = "FILE",
-     .sentence = "The server's config file, for limits.event, .body, .row, the options of templates and the keys of masks."},
+     .sentence = "Config file of the server, for limits.event, .body, .row, the options of templates and the keys of masks."},
     {0},
 };
 

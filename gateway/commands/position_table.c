@@ -48,7 +48,7 @@ static void print_head(const json_t *bridge) {
         bool delays = json_is_true(json_object_get(sink, "delays"));
         if (!delays && !stopped[0] && !reason[0]) continue;
         (void)printf("sink %s: %s%s%s", screen_text(sink, "sinkId"), stopped[0] ? "stopped, " : "", stopped,
-                     delays ? "the source reads no faster than this one takes" : "");
+                     delays ? "the source has to read more slowly because of this sink" : "");
         if (reason[0]) (void)printf("%s", delays || stopped[0] ? ": " : "");
         screen_print(reason);
         (void)printf("\n");

@@ -212,7 +212,7 @@ static int get_manifest(const ApiClient *client, void *context, Error *error) {
 static int run_get_positions(const Arguments *arguments, bool as_json) {
     const char *source = arguments->operands[1];
     if (strcmp(arguments->operands[0], "positions") != 0)
-        return arguments_wrong(arguments->command, "there is an operand too many:", source);
+        return arguments_wrong(arguments->command, "there is one operand too many:", source);
     if (!is_plain(source) || strchr(source, '/')) return arguments_wrong(arguments->command, "positions are of a SOURCE, not of", source);
     return position_table_run(arguments, source, as_json);
 }
@@ -311,9 +311,9 @@ const Command command_get = {
 
 const Command command_pause = {
     .name = "pause",
-    .notes = "A source of type kafka or nats is not read either while it is paused. It is read on while only a sink or a connection is,\n"
-             "up to its maxWaiting.\n",
-    .summary = "Hold imports back. Events are still taken and staged.",
+    .notes = "A paused source of type kafka or nats is not read. While only a sink or a connection is paused, the source is\nread up to "
+             "its maxWaiting.\n",
+    .summary = "Pause imports. Events are still accepted and staged.",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",
     .operands_max = 1,
@@ -322,8 +322,8 @@ const Command command_pause = {
 
 const Command command_resume = {
     .name = "resume",
-    .summary = "End a pause, or read a source that is finished once more.",
-    .notes = "A source of a broker with `loop: false` that is finished, and not paused, reads up to the end of now.\n",
+    .summary = "End a pause, or read a finished source once more.",
+    .notes = "A source with `loop: false` that is finished, and not paused, reads up to the present end.\n",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",
     .operands_max = 1,

@@ -88,7 +88,7 @@ static void print_sink_state(const json_t *source, const json_t *sink, const jso
     }
     const char *made_at = json_string_value(json_object_get(statistics, "tableMadeAt"));
     if (made_at) {
-        (void)printf("%sits table was gone and was made anew at %s", separator, made_at);
+        (void)printf("%sits table was missing and was created again at %s", separator, made_at);
         separator = "; ";
     }
     if (last_error) {

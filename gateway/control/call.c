@@ -47,7 +47,7 @@ void api_error_body(int status, const char *name, const char *message, Buffer *o
     size_t size = strlen(message);
     const char *stop = size > 0 && strchr(".!?", message[size - 1]) ? "" : ".";
     json_t *text = json_sprintf("%s%s", message, stop);
-    if (!text) text = json_string("The request holds text that is not UTF-8."); /* the only way to a message that is no JSON */
+    if (!text) text = json_string("The request contains text that is not UTF-8."); /* the only way to a message that is no JSON */
     json_t *body = json_pack("{s:i, s:o, s:o}", "statusCode", status, "error", full_name, "message", text);
     check(body);
     dump(body, out);
@@ -64,5 +64,5 @@ void api_call_fail(ApiCall *take_call, int status, const char *name, const char 
 void api_call_fail_stalled(ApiCall *take_call) {
     take_call->retry_after = RETRY_AFTER_STALL;
     api_call_fail(take_call, 503, "diskStalled",
-                  "The local disk has not finished a commit for longer than disk.stall-timeout. What was asked for may still happen.");
+                  "The local disk has not finished a commit for longer than disk.stall-timeout. The requested change may still happen.");
 }

@@ -80,7 +80,7 @@ static void fail_change(Control *control, Change *change, const char *text) {
         return;
     }
     _cleanup_free_ char *whole = NULL;
-    check(asprintf(&whole, "%s The sources and sinks are as before; what was made at the destinations stays: %s.", text,
+    check(asprintf(&whole, "%s The sources and sinks are as before; what was created at the destinations stays: %s.", text,
                    buffer_text(&change->made)) > 0);
     finish(control, change, TASK_ERROR, whole);
 }
@@ -232,7 +232,7 @@ static void show_committed(Control *control, Change *change) {
     RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     Error error = {0};
     if (!known || registry_compile(&control->registry, known, NULL, NULL, NULL, 0, &change->shown, &error) < 0) {
-        log_failure(LOG_ERROR, "a source cannot be shown again", &error);
+        log_failure(LOG_ERROR, "the start of a source cannot be repeated", &error);
         return;
     }
     show(control, change);
@@ -417,7 +417,7 @@ static void stamp(const Control *control, const Change *change) {
         [CHANGE_PAUSE] = "paused",
         [CHANGE_RESUME] = "resumed",
         [CHANGE_MANIFEST] = "manifest applied",
-        [CHANGE_RUN] = "another run, since a topic was made anew",
+        [CHANGE_RUN] = "another run, since a topic was created again",
         [CHANGE_INFER] = "columns inferred",
     };
     const ChangeRequest *request = &change->request;
@@ -475,7 +475,7 @@ static void start(Control *control, Change *change) {
     }
     if (outcome->plan) check(json_object_update(change->task->outputs, outcome->plan) == 0);
     if (!outcome->done) {
-        finish(control, change, TASK_SUCCESS, outcome->same ? outcome->same : "Nothing had to be changed.");
+        finish(control, change, TASK_SUCCESS, outcome->same ? outcome->same : "Nothing was changed.");
         return;
     }
     give_numbers(control, outcome);

@@ -35,8 +35,8 @@ static int check_templates(Control *control, const Source *source, const Sink *s
         }
         Error error = failure->error;
         if (r == -ETIME) /* the call's, not the column's */
-            return failure_set(failure, 503, "templateCheckTimeout", "Nothing is changed: %s. Ask again: those need no second check.",
-                               error.text);
+            return failure_set(failure, 503, "templateCheckTimeout",
+                               "Nothing is changed: %s. Try again: those templates are not checked again.", error.text);
         error_prefix(&failure->error, "The template of column \"%s\"", column->name);
         bool theirs = r == -EINVAL;
         failure->status = theirs ? 400 : 503;
@@ -108,7 +108,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     size_t count = 0;
     for (const Change *at = control->changes; at; at = at->next) count++;
     if (count >= CHANGES_MAX)
-        return failure_set(failure, 503, "overloaded", "%zu changes are on their way already: ask again in a moment.", count);
+        return failure_set(failure, 503, "overloaded", "%zu changes are in progress already: try again later.", count);
 
     ChangeOutcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;

@@ -30,7 +30,7 @@ static int check_shared(const Control *control, const Source *source, Failure *f
     _cleanup_free_ char *group = source->kind->bridge->group(source, control->options.options->project);
     return failure_set(
         failure, 409, "groupTaken",
-        "Source \"%s\" reads as \"%s\" already: each of the two would get a part of the records only. Give this one another \"%s\".", taken,
+        "Source \"%s\" reads as \"%s\" already: each of them would get only a part of the records. Give this one another \"%s\".", taken,
         group, source->kind->bridge->group_field);
 }
 
@@ -136,8 +136,8 @@ static int check_former_run(const RegistrySource *known, const Sink *sink, Failu
         return 0;
     if (!sink_target_same_place(&old->sink->target, &sink->target)) return 0;
     return failure_set(failure, 400, "badRequest",
-                       "Field \"table.strategy\" cannot become \"append\" with the same table: the rows of the last run are in it, and "
-                       "would be there twice. Name another table.");
+                       "Field \"table.strategy\" cannot become \"append\" with the same table: the rows of the last run are in it and "
+                       "would be stored twice. Use another table.");
 }
 
 int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *outcome, Failure *failure) {
@@ -152,11 +152,10 @@ int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *ou
         if (replaces(sink) && bridge_check_sink(source, sink, failure) < 0) return -1;
         if (!first) first = sink;
         if (replaces(sink) == replaces(first)) continue;
-        return failure_set(
-            failure, 400, "badRequest",
-            "Field \"table.strategy\" is \"replace\" of sink \"%s\" and not of sink \"%s\": it must be in all sinks of a source, or in "
-            "none.",
-            replaces(sink) ? sink->sink_id : first->sink_id, replaces(sink) ? first->sink_id : sink->sink_id);
+        return failure_set(failure, 400, "badRequest",
+                           "Field \"table.strategy\" is \"replace\" in sink \"%s\" but not in sink \"%s\": it must be in all sinks of a "
+                           "source, or in none.",
+                           replaces(sink) ? sink->sink_id : first->sink_id, replaces(sink) ? first->sink_id : sink->sink_id);
     }
     for (size_t i = 0; i < outcome->sink_count; i++)
         if (check_former_run(known, outcome->sinks[i], failure) < 0) return -1;
@@ -179,12 +178,12 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
     if (field) {
         begin_sentence(text);
         buffer_printf(text,
-                      "What it has read is kept by \"%s\", which is another one now: it starts anew, as \"startFrom\" says, unless it was "
-                      "read under that before.",
+                      "What it has read is recorded by \"%s\", which has changed: it starts again as \"startFrom\" says, unless that one "
+                      "was used before.",
                       field);
     } else if (!starts_alike(&was->start, &is->start)) {
         begin_sentence(text);
-        buffer_append_text(text, "Its \"startFrom\" counts only where nothing was read yet.");
+        buffer_append_text(text, "Its \"startFrom\" is used only where nothing was read yet.");
     }
 }
 
@@ -216,11 +215,10 @@ int bridge_check_keep(const Control *control, const Source *source, const Sink *
                            "Parameter \"positions\" is for sinks of sources that keep positions: source \"%s\" does not.",
                            source->source_id);
     if (change_same_destination(control, from, to)) return 0;
-    return failure_set(
-        failure, 400, "badRequest",
-        "Positions can be kept within one database only, and connections \"%s\" and \"%s\" are two: leave \"positions\" out, and "
-        "set them with seek afterwards.",
-        from, to);
+    return failure_set(failure, 400, "badRequest",
+                       "Positions can be kept within one database only, but connections \"%s\" and \"%s\" are two databases: leave out "
+                       "\"positions\", and set the positions with seek afterwards.",
+                       from, to);
 }
 
 void bridge_say_target(const Source *source, const Sink *old, const Sink *now, bool keeps, Buffer *text) {
@@ -233,9 +231,9 @@ void bridge_say_target(const Source *source, const Sink *old, const Sink *now, b
     if (!moves(source, old, now)) return;
     begin_sentence(text);
     if (keeps) {
-        buffer_append_text(text, "The new table goes on at the positions of the old one.");
+        buffer_append_text(text, "The new table continues at the positions of the old one.");
         return;
     }
     buffer_printf(text, "Positions belong to the table: where the new one has none of this source, it %s.",
-                  now->start.given ? "begins as the sink's \"startFrom\" says" : "goes on behind the last record of the old one");
+                  now->start.given ? "begins as the sink's \"startFrom\" says" : "continues after the last record of the old one");
 }

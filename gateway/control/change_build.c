@@ -59,7 +59,7 @@ SinkOutcome *outcome_add_sink(ChangeOutcome *outcome, Sink *take_sink) {
 
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure) {
     if (request->if_version == 0 || request->if_version == number) return 0;
-    return failure_set(failure, 409, "versionMismatch", "The version is %u, not %u: somebody changed it meanwhile. Read it again.", number,
+    return failure_set(failure, 409, "versionMismatch", "The version is %u, not %u: it was changed meanwhile. Read it again.", number,
                        request->if_version);
 }
 
@@ -98,8 +98,8 @@ int change_check_connection(const Control *control, const Source *source, const 
     if (!type) return failure_no_connection(control, name, failure);
     const SinkDriver *driver = sink_driver_of(type);
     if (!driver)
-        return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: it serves sources, and no sink can import there.",
-                           name, type->name);
+        return failure_set(failure, 400, "badRequest",
+                           "Connection \"%s\" is of type %s: it is for sources only, and no sink can import there.", name, type->name);
     if (driver->positions || !source_keeps_positions(source)) return 0;
     return failure_set(
         failure, 400, "badRequest",
@@ -230,13 +230,13 @@ static int check_one_more(const Control *control, const RegistrySource *known, c
 
 int failure_deleted_source(Failure *failure, const char *source_id) {
     return failure_set(failure, 409, "sourceAlreadyExists",
-                       "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.", source_id,
+                       "Source \"%s\" was deleted and is kept for 7 days: restore it with PUT …/sources/%s/undelete.", source_id,
                        source_id);
 }
 
 int failure_deleted_sink(Failure *failure, const char *source_id, const char *sink_id) {
     return failure_set(failure, 409, "sinkAlreadyExists",
-                       "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.", sink_id,
+                       "Sink \"%s\" was deleted and is kept for 7 days: restore it with PUT …/sources/%s/sinks/%s/undelete.", sink_id,
                        source_id, sink_id);
 }
 
@@ -310,7 +310,7 @@ void outcome_set_done(ChangeOutcome *outcome, Buffer *text) {
 static void say_sink_waits(const Control *control, const Source *source, const Sink *sink, Buffer *text) {
     const char *connection = sink->target.connection;
     const bool paused[] = {sink->paused.at != 0, source->paused.at != 0, pauses_find(&control->pauses, connection) != NULL};
-    buffer_append_text(text, "; what waits is imported");
+    buffer_append_text(text, "; waiting rows are imported");
     const char *joint = " when ";
     for (size_t i = 0; i < 3; i++) {
         if (!paused[i]) continue;
@@ -329,7 +329,7 @@ static void say_sink_waits(const Control *control, const Source *source, const S
 
 /* The same of a source: `outcome` is what becomes of it and its sinks. */
 static void say_source_waits(const Control *control, const RegistrySource *known, const ChangeOutcome *outcome, Buffer *text) {
-    buffer_append_text(text, "; what waits is imported");
+    buffer_append_text(text, "; waiting rows are imported");
     if (outcome->source->paused.at != 0) {
         buffer_append_text(text, " when the source is resumed.");
         return;
@@ -426,20 +426,20 @@ static int change_source(Control *control, const ChangeRequest *request, const R
     case CHANGE_DELETE:
         delete_source(outcome, known, now, usage_running(control->options.usage));
         outcome->withdraws = true;
-        buffer_append_text(&text, request->discard ? "The source is deleted, and what waited is dropped." : "The source is deleted");
+        buffer_append_text(&text, request->discard ? "The source is deleted, and the waiting rows are dropped." : "The source is deleted");
         if (!request->discard) say_source_waits(control, known, outcome, &text);
         outcome_set_done(outcome, &text);
         break;
     case CHANGE_UNDELETE:
         differs = old->deleted != 0;
         if (differs && undelete_source(control, outcome, known, failure) < 0) return -1;
-        outcome->done = "The source is back.";
+        outcome->done = "The source is restored.";
         break;
     case CHANGE_PAUSE:
         differs = set_pause(control, request, &outcome->source->paused);
         outcome->shows = source_bridge(old) != NULL;
         outcome->done = outcome->shows ? "The source is paused: nothing is read, and no import of its sinks starts."
-                                       : "The source is paused: events are taken, and no import of its sinks starts.";
+                                       : "The source is paused: events are accepted, but no import of its sinks starts.";
         break;
     case CHANGE_RESUME:
         outcome->shows = source_bridge(old) != NULL;
@@ -449,12 +449,12 @@ static int change_source(Control *control, const ChangeRequest *request, const R
             differs = outcome->runs = true;
             outcome->done = "The source was finished, and is read once more.";
         } else if (!differs && source_ends(old)) {
-            outcome->same = "The source is neither paused nor finished: nothing had to be changed.";
+            outcome->same = "The source is neither paused nor finished: nothing was changed.";
         }
         break;
     case CHANGE_RUN:
         differs = outcome->runs = source_ends(old);
-        outcome->done = "A topic was made anew, and the source is read once more.";
+        outcome->done = "A topic was created again, and the source is read once more.";
         break;
     case CHANGE_CREATE:
     case CHANGE_MANIFEST:
@@ -523,8 +523,8 @@ static void say_without_sink(const RegistrySource *known, const Sink *disabled, 
         const Sink *sink = known->sinks[i]->sink;
         if (sink->deleted != 0 || sink->disabled || strcmp(sink->sink_id, disabled->sink_id) == 0) continue;
         buffer_append_text(out, source_bridge(known->source)
-                                    ? " When it is enabled again it goes on where it stopped."
-                                    : " New events are not kept for it; its statistics count them as skippedEvents.");
+                                    ? " When it is enabled again, it continues where it stopped."
+                                    : " New events are not stored for it; its statistics count them as skippedEvents.");
         return;
     }
     buffer_printf(out, " The source has no enabled sink now: %s", source_without_sink(known->source));
@@ -577,7 +577,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         sink->deleted_running = usage_running(control->options.usage);
         pause_end(&sink->paused);
         outcome->withdraws = true;
-        buffer_append_text(&text, request->discard ? "The sink is deleted, and what waited is dropped." : "The sink is deleted");
+        buffer_append_text(&text, request->discard ? "The sink is deleted, and the waiting rows are dropped." : "The sink is deleted");
         if (!request->discard) say_sink_waits(control, known->source, sink, &text);
         outcome_set_done(outcome, &text);
         break;
@@ -585,7 +585,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         differs = old->deleted != 0;
         sink->deleted = 0;
         of_sink->prepares = !sink->disabled;
-        outcome->done = "The sink is back.";
+        outcome->done = "The sink is restored.";
         if (differs &&
             (check_positions_kept(control, known->source, old, failure) < 0 || check_one_more(control, known, sink, outcome, failure) < 0))
             return -1;
@@ -593,7 +593,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
     case CHANGE_PAUSE:
         differs = set_pause(control, request, &sink->paused);
         outcome->shows = false;
-        outcome->done = "The sink is paused: events are taken, and no import starts.";
+        outcome->done = "The sink is paused: events are accepted, but no import starts.";
         break;
     case CHANGE_RESUME:
         differs = set_pause(control, request, &sink->paused);

@@ -23,16 +23,16 @@ static int not_stored(const char *name, const Error *why, Failure *failure) {
 static int check_known(const Control *control, const Declared *declared, const Connection *known, Failure *failure) {
     const char *name = declared->connection.name;
     if (known && !connections_is_declared(list_of(control), known))
-        return failure_set(failure, 409, "connectionInConfig", "Connection \"%s\" is the config file's: it is changed there.", name);
+        return failure_set(failure, 409, "connectionInConfig", "Connection \"%s\" is in the config file: change it there.", name);
     if (known && connection_equal(known, &declared->connection)) return 0;
     if (known && !connections_same_place(known, &declared->connection))
-        return failure_set(failure, 409, "connectionExists",
-                           "There is another connection \"%s\", and the type and the field \"%s\" of a connection do not change: give this "
-                           "one another name.",
-                           name, known->type->place);
+        return failure_set(
+            failure, 409, "connectionExists",
+            "There is another connection \"%s\", and the type and the field \"%s\" of a connection cannot be changed: use another name.",
+            name, known->type->place);
     if (connections_declared(list_of(control)) < DECLARED_MAX) return 0;
     return failure_set(failure, 409, "tooManyConnections",
-                       "Connections were declared and changed %d times since the start, which is the limit until the next one.",
+                       "Connections were declared or changed %d times since the start. This is the limit until the next start.",
                        DECLARED_MAX);
 }
 
@@ -98,7 +98,7 @@ int control_withdraw_connection(Control *control, const char *name, const char *
     Error error = {0};
     if (!known) return failure_set(failure, 404, "connectionNotFound", "There is no connection \"%.60s\".", name);
     if (!connections_is_declared(list_of(control), known))
-        return failure_set(failure, 409, "connectionInConfig", "Connection \"%s\" is the config file's: it is removed there.", name);
+        return failure_set(failure, 409, "connectionInConfig", "Connection \"%s\" is in the config file: remove it there.", name);
     if (control_is_stalled(control)) return failure_set(failure, 503, "notStored", "The disk hangs: try again when it answers.");
     int r = check_unused(control, name, failure);
     if (r < 0) return r;

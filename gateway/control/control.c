@@ -93,7 +93,7 @@ static int make_first_token(Control *control, Define *define, Error *error) {
     json_t *stored = token_store(token);
     define_put(define, CATALOG_TOKENS, (Span){.data = (const char *)token->hash, .size = TOKEN_HASH_BYTES}, stored);
     json_decref(stored);
-    log_info("the first start made an admin token: %s/" TOKEN_FILE, control->options.directory->path);
+    log_info("the first start created an admin token: %s/" TOKEN_FILE, control->options.directory->path);
     return 0;
 }
 
@@ -154,7 +154,7 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
     r = wait_for_define(control, &define, error);
     if (r < 0) return r;
     r = define->request.result;
-    if (r < 0) r = error_set(error, r, "the writer cannot store what it must know: %s", define->request.error.text);
+    if (r < 0) r = error_set(error, r, "the writer cannot store a change: %s", define->request.error.text);
     define_free(define);
     if (r < 0) return r;
     control_publish(control);
@@ -280,7 +280,8 @@ typedef struct Storing {
 static void storing_back(Control *control, PendingRequest *pending, Message *take_message) {
     Storing *storing = (Storing *)pending;
     Define *define = (Define *)take_message;
-    if (define->request.result < 0) log_failure(LOG_WARNING, "a task could not be stored; a restart forgets it", &define->request.error);
+    if (define->request.result < 0)
+        log_failure(LOG_WARNING, "a task could not be stored; it will be lost at a restart", &define->request.error);
     if (storing->task && define->request.result < 0) {
         tasks_keep(control->tasks, storing->task);
     } else if (storing->task) {
@@ -414,7 +415,7 @@ int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Fai
     check(take_check->count > 0 && take_check->passed == 0 && !control->view.draining);
     if (control->parked_count >= PARKED_MAX) {
         template_check_free(take_check);
-        (void)failure_set(failure, 503, "overloaded", "%zu calls wait for the check of their templates already: ask again in a moment.",
+        (void)failure_set(failure, 503, "overloaded", "%zu calls are waiting for the check of their templates already: try again later.",
                           control->parked_count);
         failure->retry_after = 5;
         return -1;
@@ -509,7 +510,7 @@ static void reload(Control *control) {
     Options fresh;
     Error error = {0};
     if (options_load(control->options.config_file, control->options.arguments, connection_types, &fresh, &error) < 0) {
-        log_failure(LOG_ERROR, "the options are not reloaded, the old ones hold", &error);
+        log_failure(LOG_ERROR, "the options are not reloaded; the old options stay in effect", &error);
         return;
     }
     _cleanup_(buffer_deinit) Buffer ignored = {0};
@@ -517,7 +518,7 @@ static void reload(Control *control) {
     options_deinit(&fresh);
     control_setup_log(control->options.options);
     if (ignored.size > 0) {
-        log_warning("the options are reloaded; these differ, and need a restart: %s", buffer_text(&ignored));
+        log_warning("the options are reloaded; these differ and need a restart: %s", buffer_text(&ignored));
     } else {
         log_info("the options are reloaded");
     }

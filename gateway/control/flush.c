@@ -22,12 +22,12 @@ static void flush_back(Control *control, PendingRequest *pending, Message *take_
     if (refusal) check(json_object_set_new(task->outputs, "refusal", refusal) == 0);
     if (close->request.result < 0) {
         _cleanup_free_ char *text = NULL;
-        check(asprintf(&text, "The import did not end; what waits is kept: %s", close->request.error.text) > 0);
+        check(asprintf(&text, "The import did not succeed; the waiting rows are kept: %s", close->request.error.text) > 0);
         tasks_end(control->tasks, task, TASK_ERROR, text);
     } else {
         tasks_end(control->tasks, task, TASK_SUCCESS,
-                  close->refused > 0 ? "All that waited is imported, but for rows that the table refused."
-                                     : "All that waited is imported.");
+                  close->refused > 0 ? "All waiting rows are imported, except the rows that the table refused."
+                                     : "All waiting rows are imported.");
     }
     control_store_task(control, task);
     free(close);
@@ -45,7 +45,7 @@ int control_flush(Control *control, const RegistrySource *source, const Registry
     const Pause *pause = pauses_of_sink(&control->pauses, source->source, sink->sink, &what);
     if (pause) return refuse_paused(what, pause, failure);
     if (tasks_processing(control->tasks) >= TASKS_MAX) {
-        (void)failure_set(failure, 503, "overloaded", "%d tasks are on their way already: ask again in a moment.", TASKS_MAX);
+        (void)failure_set(failure, 503, "overloaded", "%d tasks are in progress already: try again later.", TASKS_MAX);
         failure->retry_after = 5;
         return -1;
     }

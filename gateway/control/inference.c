@@ -169,7 +169,7 @@ static bool has_column(const SinkTarget *target, const InferredColumn *column) {
 static void say_full(Inferring *inferring, const Sink *sink) {
     if (inferring->said_full) return;
     inferring->said_full = true;
-    log_warning("sink \"%s\" has %u columns, and may have no more (maxColumns): other fields go to _rest", sink->sink_id,
+    log_warning("sink \"%s\" has %u columns, which is the limit (maxColumns): other fields go to _rest", sink->sink_id,
                 sink->target.infer->max_columns);
 }
 
@@ -179,7 +179,7 @@ static void leave_nameless(const Control *control, Inferring *inferring, const S
     if (!nameless_add(&inferring->nameless, column, why, boot_now(control))) return;
     if (why == NAMELESS_NO_ROOM && inferring->said_no_room) return;
     inferring->said_no_room = inferring->said_no_room || why == NAMELESS_NO_ROOM;
-    log_warning("sink \"%s\": field %.200s%s%s gets no column, and stays in _rest: %s (statistics: fieldsWithoutColumn)", sink->sink_id,
+    log_warning("sink \"%s\": field %.200s%s%s gets no column and stays in _rest: %s (statistics: fieldsWithoutColumn)", sink->sink_id,
                 column->path, column->is_variant ? " of type " : "", column->is_variant ? data_type_name(column->type) : "",
                 nameless_words(why));
 }
@@ -345,7 +345,7 @@ static void change(Control *control, Inferring *inferring, const LoadJob *job) {
     inferring->next_change = (inferring->next_change + 1) % CHANGES_MAX;
     int r = change_start(control, &request, &task, &needed, &failure);
     check(r != CHANGE_NEEDS_TEMPLATES); /* its templates are those that it had */
-    if (r < 0) log_warning("the columns that were inferred for sink %s cannot be added: %s", job->label, failure.error.text);
+    if (r < 0) log_warning("the inferred columns of sink %s cannot be added: %s", job->label, failure.error.text);
     json_decref(body);
 }
 
@@ -360,7 +360,7 @@ static void named(Control *control, PendingRequest *pending, Message *take_messa
     } else {
         set_back(control, inferring);
         if (!inferring->said_unnamed)
-            log_failure(LOG_WARNING, "columns that were inferred get no names yet; their fields go to _rest", &job->request.error);
+            log_failure(LOG_WARNING, "inferred columns get no names yet; their fields go to _rest", &job->request.error);
         inferring->said_unnamed = true;
         for (size_t i = 0; i < job->wanted_count; i++) gather(inferring, &job->wanted[i]);
     }

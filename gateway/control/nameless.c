@@ -12,7 +12,7 @@ static const struct {
     const char *name, *words;
 } reasons[] = {
     [NAMELESS_NO_ROOM] = {"noRoom", "its table has as many columns as maxColumns, or the destination, allows"},
-    [NAMELESS_TAKEN] = {"taken", "its name in the map of columns is that of another column of the sink"},
+    [NAMELESS_TAKEN] = {"taken", "its name in the map of columns is the name of another column of the sink"},
     [NAMELESS_MASKED] = {"masked", "its column would hold a masked value"},
 };
 

@@ -38,7 +38,7 @@ static void set(json_t *object, const char *key, json_t *take_value) {
 /* The destination's words may be cut within a character. */
 static json_t *words_json(const char *words) {
     json_t *json = json_string(words);
-    return json ? json : json_string("The destination's words are not UTF-8.");
+    return json ? json : json_string("The destination's message is not UTF-8.");
 }
 
 static void note_table(Preview *preview, const LoadJob *job) {
@@ -108,7 +108,7 @@ static Sink *sink_of(const Control *control, const ChangeRequest *request, const
 static int start(Control *control, const ChangeRequest *request, ApiCall *call, TemplateCheck **ret_needed, Failure *failure) {
     check(request->kind == CHANGE_MANIFEST);
     if (control->previews >= PREVIEWS_MAX)
-        return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MAX);
+        return failure_set(failure, 503, "overloaded", "%d dry runs are in progress already: try again later.", PREVIEWS_MAX);
     ChangeOutcome outcome;
     control->assumed = request->assumed;
     int r = change_build(control, request, &outcome, failure);

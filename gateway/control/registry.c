@@ -335,7 +335,8 @@ static int find_key(const Registry *registry, const Choice *choice, Error *error
     if (!needed) return 0;
     int r = mask_key_own(registry->files, registry->mask_keys, &made, error);
     if (r == 0 && made)
-        log_warning("the data directory had no mask key: " MASK_KEY_FILE " was made. Values masked before, if any, had another one");
+        log_warning("the data directory had no mask key: " MASK_KEY_FILE
+                    " was created. Values that were masked before, if any, were masked with another key");
     return r;
 }
 
@@ -347,8 +348,8 @@ static int compile_stored(const Source *source, const Choice *choice, PlanMasks 
     masks.in_force = true;
     r = plan_compile_masked(source, choice->sinks, choice->count, &masks, ret_plan, error);
     if (r == 0)
-        log_warning("source \"%s\" stores in the clear what it masks, and its next change is refused until that is changed: %s",
-                    source->source_id, reason.text);
+        log_warning("source \"%s\" stores unmasked what it masks; its next change is refused until this is fixed: %s", source->source_id,
+                    reason.text);
     return r;
 }
 

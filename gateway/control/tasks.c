@@ -204,7 +204,7 @@ Task *tasks_live(const Tasks *tasks, const char *id) {
 /* It was on its way when the process ended. When that was, nobody knows. */
 static void show_interrupted(json_t *shown) {
     json_t *ended = json_pack("{s:s, s:b, s:s}", "status", "error", "isFinished", 1, "error",
-                              "The gateway was stopped before the task ended: look at what there is, and ask again.");
+                              "The gateway was stopped before the task ended: check the present state, and try again if needed.");
     check(ended && json_object_update_new(shown, ended) == 0);
 }
 

@@ -13,7 +13,7 @@ static PositionsOwner owner_of(const Loader *loader, const LoadJob *job) {
 
 SinkResult loader_takes_positions(const Kept *kept, LoadJob *job) {
     if (kept->driver->positions) return SINK_DONE;
-    (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" keeps no positions, so it takes no rows of a broker.",
+    (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" cannot store positions, so rows of a broker cannot be imported there.",
                     job->connection);
     return SINK_REFUSED;
 }

@@ -39,7 +39,7 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
     }
     const SinkDriver *driver = driver_of(loader->loaders, connection);
     if (!driver) { /* the configuration was changed under a sink */
-        (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" is of type %s, which serves sources only.", connection->name,
+        (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" is of type %s, which is for sources only.", connection->name,
                         connection->type->name);
         return SINK_REFUSED;
     }
@@ -167,7 +167,7 @@ static bool progress(void *context, uint64_t rows_done, bool working) {
     if (now - import->since > options->import_timeout)
         import->out_of_time = "No progress within the time limit of imports (import-timeout)";
     if (options->import_longest > 0 && now - import->began > options->import_longest)
-        import->out_of_time = "It took longer than an import may (import-longest)";
+        import->out_of_time = "It took longer than import-longest";
     return import->out_of_time;
 }
 
@@ -198,10 +198,10 @@ static SinkResult prepare_for_import(Kept *kept, LoadJob *job, uint64_t digest, 
     /* Of a table that is replaced, the rows come whole with the run. */
     if (result != SINK_DONE || !inspection->creates || job->target.table.strategy == STRATEGY_REPLACE) return result;
     job->made_table = true;
-    log_warning("the table %s of %s was not there and is made anew: %s", job->target.table.table_id, job->label,
-                job->position_count > 0 ? "rows that were in it are not read again, since the positions of the source stayed; seek says "
-                                          "where to read from"
-                                        : "rows that were imported before are where somebody moved the table, or are gone");
+    log_warning("the table %s of %s was missing and is created again: %s", job->target.table.table_id, job->label,
+                job->position_count > 0
+                    ? "its earlier rows are not read again, because the positions of the source did not change; use seek to read them again"
+                    : "rows that were imported before are in the renamed table, or lost");
     return result;
 }
 
@@ -376,7 +376,7 @@ static void test_connection(const Loader *loader, LoadJob *job) {
 
 static SinkResult name_columns(const Loader *loader, const Kept *kept, LoadJob *job) {
     if (!kept->driver->columns) {
-        (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" keeps no map of columns, so none can be inferred.",
+        (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" cannot store a map of columns, so columns cannot be inferred.",
                         job->connection);
         return SINK_REFUSED;
     }

@@ -218,7 +218,7 @@ void narrow_import_note(const NarrowImport *narrow, const char *label) {
     if (unnamed > 0) buffer_printf(&columns, " and %zu more", unnamed);
     if (all > 0) {
         metrics_add(METRIC_VALUES_LEFT_OUT, all);
-        log_warning("%" PRIu64 " values of %s were left out, since the table %s lacks their columns: %s", all, label,
+        log_warning("%" PRIu64 " values of %s were left out because the table %s lacks their columns: %s", all, label,
                     narrow->whole->table.table_id, buffer_text(&columns));
     }
     buffer_deinit(&columns);

@@ -369,7 +369,7 @@ static void sweep(Stager *stager, const Sweep *sweep) {
         r = recovery_sweep_staging(stager->files, txn, &stager->instance, sweep->now, &report, &error);
         txn_abort(txn);
     }
-    if (r < 0) log_failure(LOG_ERROR, "cannot look through staging/ for what an earlier process left there", &error);
+    if (r < 0) log_failure(LOG_ERROR, "cannot search staging/ for files of an earlier process", &error);
     if (report.orphans > 0) log_warning("%zu staging files that the ledger does not know were moved to staging/orphans/", report.orphans);
     metrics_add(METRIC_ORPHANS, report.orphans);
 }

@@ -69,7 +69,7 @@ static ChunkedState take(ChunkedBody *body, ChunkedState state, unsigned char c)
     case SIZE: return take_size(body, c);
     case SIZE_BLANK:
         return c == ' ' || c == '\t' ? SIZE_BLANK : expect(body, c, ';', EXTENSION, "The size of a chunk is followed by white space.");
-    case EXTENSION: return is_text(c) ? EXTENSION : expect(body, c, '\r', SIZE_END, "A chunk extension holds a control character.");
+    case EXTENSION: return is_text(c) ? EXTENSION : expect(body, c, '\r', SIZE_END, "A chunk extension contains a control character.");
     case SIZE_END:
         body->digits = 0;
         return expect(body, c, '\n', body->size ? DATA : TRAILER, "The size line of a chunk does not end with CR LF.");
@@ -80,7 +80,7 @@ static ChunkedState take(ChunkedBody *body, ChunkedState state, unsigned char c)
         return in_name[c] ? TRAILER_NAME
                           : bad(body, "A trailer line does not begin with a name, or the body does not end with an empty line.");
     case TRAILER_NAME: return in_name[c] ? TRAILER_NAME : expect(body, c, ':', TRAILER_VALUE, "A trailer line has no valid name.");
-    case TRAILER_VALUE: return is_text(c) ? TRAILER_VALUE : expect(body, c, '\r', TRAILER_END, "A trailer holds a control character.");
+    case TRAILER_VALUE: return is_text(c) ? TRAILER_VALUE : expect(body, c, '\r', TRAILER_END, "A trailer contains a control character.");
     case TRAILER_END: return expect(body, c, '\n', TRAILER, "A trailer line does not end with CR LF.");
     case LAST_LF: return expect(body, c, '\n', DONE, "The chunked body does not end with CR LF.");
     case DATA:

@@ -140,7 +140,8 @@ static int zstd_all(Decoder *decoder, Span in, size_t bytes_max, Buffer *out, Er
         size_t more = ZSTD_decompressStream(decoder->zstd, &output, &input);
         out->size += output.pos;
         if (ZSTD_getErrorCode(more) == ZSTD_error_frameParameter_windowTooLarge)
-            return error_set(error, -EBADMSG, "Zstd: the window is too large; at most %d MB are taken.", 1 << (ZSTD_WINDOW_LOG_MAX - 20));
+            return error_set(error, -EBADMSG, "Zstd: the window is too large; at most %d MB are supported.",
+                             1 << (ZSTD_WINDOW_LOG_MAX - 20));
         if (ZSTD_isError(more)) return broken(error, "zstd");
         if (out->size - start > bytes_max) return DECODE_TOO_LARGE;
         if (input.pos < input.size) continue;

@@ -102,7 +102,7 @@ static const char *look_at(Span name, Span value, HttpHead *head, Seen *seen) {
         if (!named(name, SPAN("transfer-encodin")) || (name.data[16] | 0x20) != 'g') return NULL;
         if (seen->encodings++) return "The request has two Transfer-Encoding headers.";
         head->chunked = true;
-        return span_equal_nocase(value, SPAN("chunked")) ? NULL : "The only Transfer-Encoding that is supported is chunked.";
+        return span_equal_nocase(value, SPAN("chunked")) ? NULL : "The only supported Transfer-Encoding is chunked.";
     default: return NULL;
     }
 }
@@ -114,7 +114,7 @@ static const char *split(Span line, Span *ret_name, Span *ret_value) {
     *ret_name = (Span){line.data, (size_t)(colon - line.data)};
     if (colon[-1] == ' ' || colon[-1] == '\t') return "A header name is followed by white space.";
     *ret_value = text_trim((Span){colon + 1, line.size - ret_name->size - 1});
-    if (ret_value->size && memchr(ret_value->data, '\r', ret_value->size)) return "A header line holds a lone CR.";
+    if (ret_value->size && memchr(ret_value->data, '\r', ret_value->size)) return "A header line contains a lone CR.";
     return NULL;
 }
 

@@ -11,7 +11,7 @@ bool http_connection_examine(HttpConnection *connection, size_t begin, size_t fr
  * data as the library has them? */
 bool http_connection_chunks_are_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason);
 static inline bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason) {
-    *ret_reason = "The library and the gateway do not agree where the body of the request ends.";
+    *ret_reason = "The HTTP library and the gateway disagree about the end of the request body.";
     if (!connection->head.chunked) return body_size == connection->head.length;
     return http_connection_chunks_are_sound(connection, body_size, ret_reason);
 }

@@ -72,7 +72,7 @@ static void take_request(HttpLoop *loop, HttpConnection *connection, h2o_req_t *
         result = http_head_check((Span){socket->input->bytes, socket->input->size}, &connection->head);
     const char *reason = NULL;
     if (result != HEAD_OK) {
-        reply_error(loop, request, 400, "badRequest", result == HEAD_BAD ? connection->head.reason : "The head is not sound.", true);
+        reply_error(loop, request, 400, "badRequest", result == HEAD_BAD ? connection->head.reason : "The head is not valid.", true);
         return;
     }
     if (!http_connection_body_is_sound(connection, request->entity.len, &reason)) {
@@ -187,7 +187,7 @@ static void on_library_error(h2o_filter_t *filter, h2o_req_t *request, h2o_ostre
         message = too_large;
         connection_of(request)->linger = true;
     } else if (status == 417) {
-        message = "The only expectation that is supported is 100-continue.";
+        message = "The only supported expectation is 100-continue.";
     }
     metrics_add(METRIC_REQUESTS_REFUSED, 1);
     Span body, headers;

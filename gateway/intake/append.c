@@ -40,7 +40,7 @@ static void answer_ticket(Intake *intake, Ticket *ticket, AppendResult result) {
     }
     CallRefusal refusal = {.status = 503, .name = "overloaded", .retry_after = RETRY_AFTER_OVERLOAD};
     const char *why = result == APPEND_FULL           ? "The disk budget is used up; nothing was stored."
-                      : result == APPEND_REJECTS_FULL ? "Rejects are at their cap (retention.rejects-size); nothing was stored."
+                      : result == APPEND_REJECTS_FULL ? "The limit of rejects is reached (retention.rejects-size); nothing was stored."
                                                       : "The gateway cannot write; nothing was stored.";
     (void)snprintf(refusal.message, sizeof refusal.message, "%s", why);
     intake_refuse(intake, request, NULL, &refusal);

@@ -49,12 +49,12 @@ static const HttpRefusal no_source = {404, "noSourceFound", "The specified combi
 static const HttpRefusal no_project = {400, "badRequest", "Invalid project ID: it must be a number.", NULL};
 static const HttpRefusal no_credential = {401, "unauthorized", "The source is not known, or its secret is missing or wrong.",
                                           "WWW-Authenticate: Bearer realm=\"sluice\"\r\nWWW-Authenticate: Basic realm=\"sluice\"\r\n"};
-static const HttpRefusal no_origin = {403, "originNotAllowed", "The source takes no events from pages of this origin (field cors.origins).",
-                                      NULL};
-#define WRONG_METHOD "The method is not allowed here: see the Allow header."
+static const HttpRefusal no_origin = {403, "originNotAllowed",
+                                      "The source accepts no events from pages of this origin (field cors.origins).", NULL};
+#define WRONG_METHOD "The method is not allowed: see the Allow header."
 static const HttpRefusal stream_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, POST\r\n"};
 static const HttpRefusal probe_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, GET, HEAD\r\n"};
-static const HttpRefusal no_body_wanted = {400, "badRequest", "A request of this method brings no body here.", NULL};
+static const HttpRefusal no_body_wanted = {400, "badRequest", "A request with this method must not have a body.", NULL};
 
 static void refuse_as(Intake *intake, h2o_req_t *request, const HttpRefusal *answer) {
     CallRefusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers, .hides = answer == &no_origin};
@@ -81,8 +81,8 @@ static NotReady why_not_ready(Intake *intake) {
     if (intake->http_drained || intake->stopped || atomic_load_explicit(&usage->broken, memory_order_relaxed))
         return (NotReady){"shutdown", "The gateway is shutting down."};
     if (atomic_load_explicit(&usage->intake_stopped, memory_order_relaxed))
-        return (NotReady){"overloaded", "The disk budget is used up; no events are taken until there is space."};
-    if (is_stalled(intake)) return (NotReady){"overloaded", "The local disk hangs; no events are taken until it has finished a commit."};
+        return (NotReady){"overloaded", "The disk budget is used up; no events are accepted until there is space."};
+    if (is_stalled(intake)) return (NotReady){"overloaded", "The local disk hangs; no events are accepted until it has finished a commit."};
     return (NotReady){0};
 }
 
@@ -100,7 +100,7 @@ static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span m
         const char *name = http_loop_draining(intake->loop) ? "shutdown" : why_not_ready(intake).name;
         if (!name && atomic_load_explicit(&usage->in_flight_bytes, memory_order_relaxed) >= usage->in_flight_limit) name = "overloaded";
         if (name) {
-            refuse(intake, request, 503, name, "The gateway takes no events now.");
+            refuse(intake, request, 503, name, "The gateway accepts no events at present.");
             return;
         }
     }

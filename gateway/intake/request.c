@@ -109,7 +109,8 @@ static __attribute__((noinline)) bool charge(const Intake *intake, const Call *c
         int64_t from = full_at > now ? full_at : now;
         int64_t missing = from + cost - now - depth;
         if (missing > 0 && from > now) {
-            refuse(refusal, 429, "rateLimit", "The source takes %u events a second (burst %lld).", source->rate_events, (long long)burst);
+            refuse(refusal, 429, "rateLimit", "The source accepts %u events per second (burst %lld).", source->rate_events,
+                   (long long)burst);
             int64_t seconds = (missing < from - now ? missing : from - now) / USEC_SECOND + 1;
             refusal->retry_after = seconds > 60 ? 60 : (unsigned)seconds;
             return false;
@@ -128,7 +129,8 @@ static bool gates_open(const Call *call, CallRefusal *refusal) {
     size_t count = plan_sink_count(call->source->plan);
     for (size_t i = 0; i < count; i++) {
         if (!atomic_load_explicit(&call->source->gates[i]->closed, memory_order_relaxed)) continue;
-        overloaded(refusal, "A sink of the source has used up its share of the disk; events are taken again when it has been imported.");
+        overloaded(refusal,
+                   "A sink of the source has used up its share of the disk; events are accepted again when its rows have been imported.");
         refusal->sink = plan_sink(call->source->plan, i);
         return false;
     }
@@ -213,7 +215,7 @@ static void count_discarded(Intake *intake, const Source *source, uint64_t event
     metrics_add(METRIC_EVENTS_WITHOUT_SINK, events);
     intake->discarded += events;
     if (events == 0 || (intake->discard_told_at && now < intake->discard_told_at + DISCARD_LOG_INTERVAL)) return;
-    log_warning("source \"%s\" has no enabled sink and says discard: %llu events of this and other such sources were discarded",
+    log_warning("source \"%s\" has no enabled sink and has discard: true; %llu events of this and other such sources were discarded",
                 source->source_id, (unsigned long long)intake->discarded);
     intake->discarded = 0;
     intake->discard_told_at = now;
@@ -225,7 +227,7 @@ void intake_answer_none(Intake *intake, const Call *call) {
         return;
     }
     count_discarded(intake, call->source->source, call->count);
-    answer_nothing_stored(intake, call, "No enabled sink found: the events are discarded, as the source says.");
+    answer_nothing_stored(intake, call, "No enabled sink found: the events are discarded, because the source has discard: true.");
 }
 
 /* All but the events. */

@@ -144,7 +144,7 @@ static const TemplateEvent *find_unavailable(const Call *call) {
 void intake_unavailable(const TemplateEvent *event, CallRefusal *refusal) {
     *refusal = (CallRefusal){.status = 503, .name = "templatesUnavailable", .retry_after = RETRY_AFTER_OVERLOAD};
     Span reason = event->results[0].text;
-    (void)snprintf(refusal->message, sizeof refusal->message, "The templates cannot be evaluated now (%.*s); nothing was stored.",
+    (void)snprintf(refusal->message, sizeof refusal->message, "The templates cannot be evaluated at present (%.*s); nothing was stored.",
                    (int)(reason.size < 200 ? reason.size : 200), reason.data);
 }
 

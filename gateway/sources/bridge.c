@@ -132,7 +132,7 @@ void bridge_close_client(Bridge *bridge) {
     usec_t limit = CLOSE_LIMIT, now = bridge_now(bridge);
     if (bridge->draining && bridge->drain_until - now < limit) limit = bridge->drain_until > now ? bridge->drain_until - now : 0;
     if (!bridge->type->close(steal(bridge->client), limit))
-        log_warning("source %s: its connection does not close in time and is left behind", bridge->id);
+        log_warning("source %s: its connection does not close in time and is abandoned", bridge->id);
     bridge->phase = BRIDGE_CLOSED;
     acks_end(bridge);
     bridge->offered = false;
@@ -168,7 +168,7 @@ void bridge_open_client(Bridge *bridge) {
     }
     bridge->type = options->client ? options->client : bridge_client_of(source);
     if (!bridge->type) {
-        (void)error_set(&error, -ENOSYS, "there is no client for such a source");
+        (void)error_set(&error, -ENOSYS, "there is no client for this type of source");
         bridge_trouble(bridge, &error);
         try_later(bridge);
         return;

@@ -41,9 +41,9 @@ static bool take_mark(Bridge *bridge, Span mark) {
         return false;
     }
     if (r == SEEN_INTERVALS_OF_ANOTHER_SUBJECT)
-        log_warning("source %s: another subject is read: what comes again of before is stored again", bridge->id);
+        log_warning("source %s: another subject is read: messages that come again are stored again", bridge->id);
     if (r < 0) {
-        log_failure(LOG_ERROR, "what comes again of a stream may be stored again", &error);
+        log_failure(LOG_ERROR, "messages of a stream that come again may be stored again", &error);
         seen_intervals_clear(&acks->committed);
     }
     return true;

@@ -99,7 +99,7 @@ static void sink_missing(Bridge *bridge, size_t sink) {
     of->reason = "Its destination has no position of a partition that was read already: set one with seek.";
     of->look = LOOK_NONE;
     of->began = true;
-    log_warning("sink %s stops: its destination has no position of a partition that was read already; seek sets one", of->label);
+    log_warning("sink %s stops: its destination has no position of a partition that was read already; set one with seek", of->label);
     for (size_t i = 0; i < bridge->part_count; i++) *bridge_next(bridge, i, sink) = -1;
     for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
     bridge->status_at = 0;
@@ -126,7 +126,7 @@ static void end_missing(Bridge *bridge, size_t sink, const SinkProgress *progres
         if (progress->partitions[i].missing || !progress->partitions[i].known) return;
     of->stopped = of->reason = NULL;
     bridge->status_at = 0;
-    log_info("sink %s goes on: its destination has all positions", of->label);
+    log_info("sink %s continues: its destination has all positions", of->label);
     claims_look(bridge, sink, LOOK_POSITION);
 }
 
@@ -323,7 +323,7 @@ static bool raise_generations(Bridge *bridge, const LoadJob *job) {
             return false;
         }
         if (anew) {
-            log_warning("source %s: \"%s\" was made anew: it is read from its beginning", bridge->id, topic->name);
+            log_warning("source %s: \"%s\" was created again: it is read from its beginning", bridge->id, topic->name);
             generation++;
         }
         if (generation == topic->generation) continue;
@@ -440,7 +440,8 @@ void claims_step(Bridge *bridge, usec_t now) {
     }
     if (bridge->phase >= BRIDGE_BEGINS) {
         if (bridge->back_pressure && takes_nothing(bridge, now)) {
-            log_warning("source %s: a destination takes nothing for long; others may read its partitions until it does", bridge->id);
+            log_warning("source %s: a destination accepts nothing for a long time; other nodes may read the partitions until it does",
+                        bridge->id);
             bridge->left_for_destination = true;
             bridge_close_client(bridge);
         }

@@ -61,8 +61,7 @@ static void note_rest(Bridge *bridge) {
     }
     buffer_clear(&bridge->rest);
     if (count == 0) return;
-    buffer_printf(&bridge->rest,
-                  "Of %zu partitions the broker has more by now: records that came later, or were in a transaction that was open.", count);
+    buffer_printf(&bridge->rest, "The broker has more records of %zu partitions: they came later, or were in an open transaction.", count);
 }
 
 static void forget_imports(Bridge *bridge) {
@@ -71,7 +70,7 @@ static void forget_imports(Bridge *bridge) {
 
 static void finish(Bridge *bridge) {
     note_rest(bridge);
-    log_info("source %s: all that was there when it began is imported", bridge->id);
+    log_info("source %s: all records that existed at its start are imported", bridge->id);
     bridge->finished = true;
     bridge->status_at = 0;
     bridge_close_client(bridge);

@@ -176,7 +176,7 @@ static void part_note(Bridge *bridge, size_t part, const char *id, const char *r
     const BridgePart *of = &bridge->parts[part];
     if (of->holds & HOLD_STOPPED) return;
     if (!of->stopped)
-        log_warning("source %s: partition %d of \"%s\" is not read now: %s", bridge->id, of->partition,
+        log_warning("source %s: partition %d of \"%s\" is not read at present: %s", bridge->id, of->partition,
                     bridge->world.topics[of->topic].name, reason);
     set_stopped(bridge, part, id, of->read, reason);
 }
@@ -269,8 +269,8 @@ static bool has_room(Bridge *bridge, usec_t now) {
     } else if (now < bridge->no_room_until) {
         buffer_append_text(&bridge->room, "The bytes in flight are used up.");
     } else if (now < bridge->full_until) {
-        buffer_append_text(&bridge->room, bridge->full_of_rejects ? "Rejects are at their cap (retention.rejects-size)."
-                                                                  : "There is no room on the disk for what was read.");
+        buffer_append_text(&bridge->room, bridge->full_of_rejects ? "The limit of rejects is reached (retention.rejects-size)."
+                                                                  : "There is no space on the disk for the records.");
     }
     for (size_t i = 0; bridge->room.size == 0 && i < bridge->sink_count; i++) {
         const BridgeSink *sink = &bridge->sinks[i];
@@ -281,7 +281,7 @@ static bool has_room(Bridge *bridge, usec_t now) {
         if (sink->stopped || !(closed || ahead)) continue;
         bridge->delaying = (int)i;
         buffer_printf(&bridge->room,
-                      closed ? "Sink \"%s\" has used up its share of the disk." : "It is as far ahead of sink \"%s\" as it may be.",
+                      closed ? "Sink \"%s\" has used up its share of the disk." : "Sink \"%s\" is too far behind (maxWaiting).",
                       sink->sink->sink_id);
     }
     return bridge->room.size == 0;

@@ -104,7 +104,7 @@ static bool ask_start(Bridge *bridge, size_t sink) {
     free(offsets);
     of->origin->start = start;
     if (r == 0) return true;
-    check(asprintf(&of->origin->error, "the broker does not say what its \"startFrom\" is: %s", error.text) > 0);
+    check(asprintf(&of->origin->error, "the broker does not answer where \"startFrom\" is: %s", error.text) > 0);
     of->origin->failure = SINK_RETRY;
     return false;
 }
@@ -138,7 +138,7 @@ static const SinkTarget *next_place(const Bridge *bridge, size_t sink) {
         const SinkTarget *former = &definition->former[origin->former];
         if (origin->any_old) continue;
         if (connections_find(bridge->options.connections, former->connection)) return former;
-        log_warning("sink %s: connection \"%s\", where its rows went before, is not there any more", bridge->sinks[sink].label,
+        log_warning("sink %s: connection \"%s\", where its rows were imported before, does not exist any more", bridge->sinks[sink].label,
                     former->connection);
     }
     bool is_known = definition->former_count > 0 && (origin->any_old || all_left(bridge, sink));
@@ -190,7 +190,7 @@ bool origin_back(Bridge *bridge, size_t sink, const LoadJob *job) {
             origin->any_present = take_listed(&bridge->world, job, origin->present) || origin->any_present;
     } else if (!former || !all_left(bridge, sink)) {
         free(origin->error);
-        check(asprintf(&origin->error, "where it begins is not known, since connection \"%s\" cannot be asked: %s", job->connection,
+        check(asprintf(&origin->error, "where it begins is not known, because connection \"%s\" does not answer: %s", job->connection,
                        job->request.error.text) > 0);
         origin->failure = (SinkResult)job->request.result;
         if (former) return false;

@@ -103,7 +103,7 @@ static void beyond_end(Bridge *bridge, size_t part, int64_t at, int64_t end) {
     const BridgeTopic *topic = &bridge->world.topics[bridge->parts[part].topic];
     Error error = {0};
     if (is_anew(bridge, topic)) {
-        (void)error_set(&error, -ESTALE, "\"%s\" was made anew", topic->name);
+        (void)error_set(&error, -ESTALE, "\"%s\" was created again", topic->name);
         bridge_client_failed(bridge, &error); /* a claim finds that it has another id */
         return;
     }
@@ -113,8 +113,7 @@ static void beyond_end(Bridge *bridge, size_t part, int64_t at, int64_t end) {
     }
     (void)error_set(&error, -ERANGE,
                     "the next offset is %" PRId64 ", and the partition ends at %" PRId64
-                    ": the topic was made anew or has lost records; seek says "
-                    "where to go on",
+                    ": the topic was created again or has lost records; set the position with seek",
                     at, end);
     part_stop(bridge, part, "positionBeyondEnd", at, error.text);
     part_release(bridge, part, HOLD_RANGE); /* after the stop, which goes on holding it: a client that fails to resume it drops it */

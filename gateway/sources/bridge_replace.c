@@ -83,7 +83,7 @@ static void supersede(Bridge *bridge, size_t sink, uint64_t later) {
     run->later = later <= (uint64_t)INT64_MAX / USEC_MS ? (usec_t)later * USEC_MS : 0;
     clock_format_utc(run->later, at);
     if (run->state != BRIDGE_RUN_SUPERSEDED)
-        log_warning("sink %s: the run of %s has its table, and this one ends without effect", bridge->sinks[sink].label, at);
+        log_warning("sink %s: the run of %s has replaced the table, so this run ends without effect", bridge->sinks[sink].label, at);
     run->state = BRIDGE_RUN_SUPERSEDED;
 }
 
@@ -195,7 +195,7 @@ static void failed(Bridge *bridge, BridgeRun *run, const char *label, const Erro
     run->failures++;
     run->swap_again = bridge_now(bridge) + (pause < SWAP_AGAIN_MAX ? pause : SWAP_AGAIN_MAX);
     if (!run->error || strcmp(run->error, error->text) != 0)
-        log_warning("sink %s: its table keeps its rows, since those of the run cannot replace them: %s", label, error->text);
+        log_warning("sink %s: its table keeps its rows, because those of the run cannot replace them: %s", label, error->text);
     free(run->error);
     run->error = text_copy(error->text);
 }
@@ -229,11 +229,11 @@ static void take_outcome(Bridge *bridge, BridgeRun *run, size_t sink, const Load
         run->swallowed = job->swallowed_rows;
         if (run->swallowed > 0) {
             log_warning("sink %s: a trigger or rule of table \"%s\" has stored none of the %" PRIu64
-                        " rows of the run, so the table keeps its rows; \"allowEmpty\" lets such a run empty it",
+                        " rows of the run, so the table keeps its rows; with \"allowEmpty\" such a run empties it",
                         of->label, sink_target_name(&of->sink->target), run->swallowed);
             break;
         }
-        log_warning("sink %s: the run has no row, so table \"%s\" keeps its rows; \"allowEmpty\" lets such a run empty it", of->label,
+        log_warning("sink %s: the run has no row, so table \"%s\" keeps its rows; with \"allowEmpty\" such a run empties it", of->label,
                     sink_target_name(&of->sink->target));
         break;
     case SWAP_NOT_COMPLETE:
@@ -271,7 +271,7 @@ void replace_anew(Bridge *bridge, const char *topic) {
     bridge->anew = text_copy(topic);
     bridge->anew_again = 0;
     bridge->status_at = 0;
-    log_warning("source %s: \"%s\" was made anew since the run began: another run begins, and what this one has collected is dropped",
+    log_warning("source %s: \"%s\" was created again since the run began: another run begins, and what this one has collected is dropped",
                 bridge->id, topic);
 }
 

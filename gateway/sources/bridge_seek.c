@@ -11,7 +11,7 @@
 #include "gateway/sources/bridge_parts.h"
 
 #define SEEK_LONGEST (20 * USEC_SECOND) /* until the broker has said what there is */
-#define NO_SUCH_PLACE "The source reads no such topic or partition."
+#define NO_SUCH_PLACE "The source does not read such a topic or partition."
 
 struct BridgeSeeking {
     BridgeSeek *seek;
@@ -58,13 +58,13 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek) {
     } else if (!bridge->source || !bridge->source->plan) {
         why = "The source has no enabled sink.";
     } else if (reads_a_durable(bridge)) {
-        why = "Its durable consumer says what is read: with another \"durable\" it begins anew.";
+        why = "Its durable consumer records what was read: with another \"durable\" it starts from the beginning.";
     } else if (bridge->replaces) {
         why = "The source replaces its tables: each run reads from the first record.";
     } else if (seek->to == SEEK_OFFSET && seek->at < 0) {
-        why = "An offset is 0 or above.";
+        why = "An offset must be 0 or more.";
     } else if (bridge->seeking) {
-        why = "Another seek is on its way.";
+        why = "Another seek is in progress.";
         result = -EBUSY;
     }
     if (why) {
@@ -143,7 +143,7 @@ static void post_all(Bridge *bridge) {
         post(bridge, i, positions);
     }
     free(positions);
-    if (seek->sink_count == 0) answer(bridge, -EINVAL, "The sink is not an enabled one of the source.");
+    if (seek->sink_count == 0) answer(bridge, -EINVAL, "The source has no enabled sink of this name.");
 }
 
 /* The targets have the ends: an offset may not be behind one. false: answered. */
@@ -172,7 +172,7 @@ void seek_step(Bridge *bridge, usec_t now) {
     if (!bridge->seeking) return;
     if (!known && bridge->left_for_destination) {
         answer(bridge, -ENOTCONN,
-               "The source is not read, since its destination has taken nothing for long: pause the source, and seek then.");
+               "The source is not read, because its destination has accepted nothing for a long time: pause the source, then seek.");
         return;
     }
     if (!known) {
@@ -243,7 +243,7 @@ static void end_seek(Bridge *bridge) {
     if (done == seek->sink_count)
         answer(bridge, 0, NULL);
     else if (back > 0 && done == 0)
-        answer(bridge, -ERANGE, "It would go back, so that records come twice.");
+        answer(bridge, -ERANGE, "The position would go back, so records would come twice.");
     else
         answer(bridge, 1, NULL);
 }

@@ -50,7 +50,7 @@ static void put_part(const Bridge *bridge, size_t at, BridgeStatus *status) {
     if ((part->holds & HOLD_RANGE) && part->range_told) {
         to->stopped = "positionGap";
         to->stopped_at = part->read;
-        to->reason = "The broker has removed records before they were read; what was read before them is imported first.";
+        to->reason = "The broker has removed records before they were read; the records read before them are imported first.";
     } else if (part_is_pending(part)) {
         to->stopped = "schemaPending";
         to->stopped_at = part->pending;
@@ -80,7 +80,7 @@ static const char *note_of(const BridgeSink *sink, BridgeStatus *status) {
     if (sink->error || sink->made_table == 0) return copy(status, sink->error);
     char at[25];
     clock_format_utc(sink->made_table, at);
-    return say(status, "Its table was gone and was made anew at %s: rows that were in it are not read again unless seek says so.", at);
+    return say(status, "Its table was missing and was created again at %s: its earlier rows are read again only after a seek.", at);
 }
 
 static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
@@ -106,7 +106,7 @@ static const char *note_of_run(const BridgeRun *run, BridgeStatus *status) {
                    (unsigned long long)run->swallowed);
     case BRIDGE_RUN_SUPERSEDED:
         clock_format_utc(run->later, at);
-        return say(status, "The run of %s has the table: this one ended without effect.", at);
+        return say(status, "The run of %s has replaced the table: this run ended without effect.", at);
     case BRIDGE_RUN_OPEN: return run->error ? say(status, "The rows of the run cannot replace those of the table: %s", run->error) : NULL;
     case BRIDGE_RUN_NONE:
     case BRIDGE_RUN_REPLACED: break;
@@ -159,7 +159,7 @@ static void evaluate_sinks(const Bridge *bridge, BridgeStatus *status) {
         if (!is_asked_for(sink)) continue;
         if (reads_nothing(bridge)) status->state = BRIDGE_STARTING;
         status->reason = say(status, "Sink \"%s\": %s", sink->sink->sink_id,
-                             sink->error ? sink->error : "its destination does not answer where to begin.");
+                             sink->error ? sink->error : "its destination does not answer with its positions.");
         return;
     }
 }
@@ -170,8 +170,7 @@ static void evaluate_pending(const Bridge *bridge, BridgeStatus *status) {
         if (!part_is_pending(part)) continue;
         status->state = BRIDGE_WAITING;
         status->reason = say(status, "schemaPending at offset %lld of partition %d of %s: %s", (long long)part->pending, part->partition,
-                             bridge->world.topics[part->topic].name,
-                             part->reason ? part->reason : "a value cannot be read for the moment.");
+                             bridge->world.topics[part->topic].name, part->reason ? part->reason : "a value cannot be read at present.");
         return;
     }
 }
@@ -180,11 +179,11 @@ static void evaluate_reading(const Bridge *bridge, BridgeStatus *status) {
     size_t stopped = 0;
     status->state = bridge->phase == BRIDGE_READING ? BRIDGE_RUNNING : BRIDGE_STARTING;
     if (bridge->anew) {
-        status->reason = say(status, "\"%s\" was made anew since the run began: another run begins.", bridge->anew);
+        status->reason = say(status, "\"%s\" was created again since the run began: another run begins.", bridge->anew);
         return;
     }
     if (bridge->phase == BRIDGE_OPEN && bridge->has_group && !bridge->offered && !bridge->trouble)
-        status->reason = "It waits for the group to give it partitions.";
+        status->reason = "It waits for the group to assign partitions to it.";
     if (bridge->phase >= BRIDGE_BEGINS) evaluate_sinks(bridge, status);
     if (bridge->phase == BRIDGE_READING && bridge->room.size > 0 && bridge->full_since > 0) {
         status->state = BRIDGE_WAITING;
@@ -192,7 +191,7 @@ static void evaluate_reading(const Bridge *bridge, BridgeStatus *status) {
     }
     if (bridge->left_for_destination) {
         status->state = BRIDGE_WAITING;
-        status->reason = "A destination has taken nothing for long: its partitions are left to others until it does.";
+        status->reason = "A destination has accepted nothing for a long time: the partitions are left to other nodes until it does.";
     }
     if (bridge->phase == BRIDGE_READING) evaluate_pending(bridge, status);
     for (size_t i = 0; i < bridge->part_count; i++) {

@@ -434,10 +434,10 @@ void sinks_evaluate_shared(Bridge *bridge) {
             continue;
         }
         sink->stopped = "groupShared";
-        sink->reason = "Its destination is on this machine alone, and other nodes read a part of the topics.";
+        sink->reason = "Its destination is only on this machine, but other nodes read a part of the topics.";
         sink->look = LOOK_NONE;
         sink->began = true;
-        log_warning("sink %s stops: other nodes read a part of the topics, and its destination is on this machine alone", sink->label);
+        log_warning("sink %s stops: other nodes read a part of the topics, but its destination is only on this machine", sink->label);
         for (size_t k = 0; k < bridge->part_count; k++) *bridge_next(bridge, k, i) = -1;
     }
 }

@@ -168,7 +168,8 @@ static int kafka_topics(BridgeClient *client, Arena *arena, usec_t limit, Client
     if (!found.cluster[0]) {
         kafka_topics_deinit(&found);
         if (ret_fault) *ret_fault = SINK_FAULT_OTHER;
-        return error_set(error, -EPROTO, "Connection \"%s\": the brokers do not say the id of their cluster, so positions cannot be kept.",
+        return error_set(error, -EPROTO,
+                         "Connection \"%s\": the brokers do not report the id of their cluster, so positions cannot be stored.",
                          bridge->kafka->bridge.connection);
     }
     *ret_topics = (ClientTopics){.items = arena_zalloc(arena, (found.count + 1) * sizeof *ret_topics->items),

@@ -78,11 +78,11 @@ static MicroStop stop_at_poison(Maker *maker, const Sink *sink, const MapFailure
 static MicroStop stop_for_room(Maker *maker, Event *event, const bool *wanted, Span type) {
     const MapFailure *failure;
     if (maker->part.bytes > 0) {
-        maker->reason = keep_reason(maker, "The rows of the micro-batch are too many; the rest of it is read again.");
+        maker->reason = keep_reason(maker, "The micro-batch has too many rows; the rest of it is read again.");
         return MICRO_LATER;
     }
     (void)row_batch_fail(&maker->rows, &maker->part, wanted,
-                         SPAN("All rows of the record together have more bytes than a request's may have (option limits.request-rows)."));
+                         SPAN("All rows of the record together are larger than the limit (option limits.request-rows)."));
     const Sink *sink = row_batch_refuser(&maker->rows, &maker->part, &failure);
     if (sink) return stop_at_poison(maker, sink, failure);
     if (event->body.size > CUT_BODY_BYTES) event->body.size = CUT_BODY_BYTES;

@@ -89,6 +89,6 @@ int micro_batch_evaluated(MicroBatch *batch, TemplateBatch *take_templates, Erro
     batch->evaluated[batch->evaluated_count++] = take_templates;
     if (!unavailable) return 0;
     Span reason = unavailable->results[0].text;
-    return error_set(error, -EAGAIN, "the templates cannot be evaluated now (%.*s)", (int)(reason.size < 200 ? reason.size : 200),
+    return error_set(error, -EAGAIN, "the templates cannot be evaluated at present (%.*s)", (int)(reason.size < 200 ? reason.size : 200),
                      reason.data);
 }

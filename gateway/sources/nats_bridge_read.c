@@ -24,7 +24,8 @@ void nats_bridge_close_consumer(BridgeClient *bridge) {
 }
 
 static ClientEventKind made_anew(BridgeClient *bridge, ClientEvent *ret_event) {
-    (void)error_set(&ret_event->error, -ESTALE, "Connection \"%s\": the stream \"%s\" was made anew.", bridge->connection, bridge->stream);
+    (void)error_set(&ret_event->error, -ESTALE, "Connection \"%s\": the stream \"%s\" was created again.", bridge->connection,
+                    bridge->stream);
     return nats_bridge_end(bridge, SINK_FAULT_TOPIC, ret_event);
 }
 
@@ -227,7 +228,7 @@ static ClientEventKind consumer_gone(BridgeClient *bridge, ClientEvent *ret_even
     /* It is made again behind what was acked, wherever the definition would have it begin. */
     if (bridge->acked > 0 && bridge->next <= bridge->acked) bridge->next = bridge->acked + 1;
     Error error = {0};
-    (void)error_set(&error, -ENOENT, "Connection \"%s\": the consumer \"%s\" of stream \"%s\" was deleted. It is made again.",
+    (void)error_set(&error, -ENOENT, "Connection \"%s\": the consumer \"%s\" of stream \"%s\" was deleted. It is created again.",
                     bridge->connection, bridge->durable, bridge->stream);
     return nats_bridge_pass(bridge, SINK_FAULT_TOPIC, &error, ret_event);
 }

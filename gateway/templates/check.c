@@ -135,7 +135,7 @@ static int evaluate(const Checker *checker, const TemplateFrame *frame, Error *e
     Span reason;
     if (frame->kind == TEMPLATE_FRAME_CHILD) return 0;
     if (frame->kind != TEMPLATE_FRAME_REFUSED || template_read_refused(frame->payload, &reason) < 0)
-        return error_set(error, -EIO, "the template worker gave no answer that can be understood");
+        return error_set(error, -EIO, "the answer of the template worker is not valid");
     if (checker->count > 1) return CHECK_NOT_ALL;
     return error_set(error, -EINVAL, "%.*s", (int)reason.size, reason.data);
 }
@@ -146,7 +146,7 @@ static int read_answer(Checker *checker, Error *error) {
         TemplateFrame frame;
         int r = template_frame_next(buffer_span(&checker->in), &frame);
         if (r == 0) return evaluate(checker, &frame, error);
-        if (r < 0) return error_set(error, -EIO, "the template worker gave no answer that can be understood");
+        if (r < 0) return error_set(error, -EIO, "the answer of the template worker is not valid");
         ssize_t got = recv(checker->control, buffer_reserve(&checker->in, READ_BYTES), READ_BYTES, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && errno == EAGAIN) return CHECK_WAITS;
@@ -166,14 +166,13 @@ static int evaluate_end(Checker *checker, Error *error) {
     int signal = ended > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     bool theirs = signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGXCPU;
     if (theirs && checker->count > 1) return CHECK_NOT_ALL;
-    if (theirs)
-        return error_set(error, -EINVAL, "the template cannot be read: it needs more memory, stack or time than a template may have");
+    if (theirs) return error_set(error, -EINVAL, "the template cannot be read: it needs more memory, stack or time than the limits allow");
     return error_set(error, -EIO, "the template worker ended without an answer: try again");
 }
 
 void checker_time_over(TemplateCheck *asked) {
     asked->request.result = error_set(&asked->request.error, -ETIME,
-                                      "the time of a check was over when %zu of %zu new templates had been checked", asked->passed,
+                                      "the time limit was reached when %zu of %zu new templates had been checked", asked->passed,
                                       asked->count);
 }
 

@@ -248,7 +248,7 @@ static void handle_control(Evaluator *evaluator, Reaper *reaper, usec_t now) {
         evaluator_stop(evaluator, reaper, now);
         evaluator_end_all(evaluator, ENDING_FAILED, evaluator->refusal);
     } else if (r == -EBADMSG) {
-        lose_worker(evaluator, reaper, "it does not keep to the protocol", BLAME_HEAD, now);
+        lose_worker(evaluator, reaper, "it violates the protocol", BLAME_HEAD, now);
     } else if (r < 0) {
         lose_worker(evaluator, reaper, "the worker process ended", BLAME_UNSURE, now);
     }
@@ -263,7 +263,7 @@ void evaluator_handle(Evaluator *evaluator, const struct pollfd *entry, Reaper *
         size_t before = evaluator->window_count;
         if (entry->revents & POLLOUT) evaluator_send_data(evaluator);
         if (evaluator_read_data(evaluator, false) < 0) {
-            lose_worker(evaluator, reaper, "it does not keep to the protocol", BLAME_HEAD, now);
+            lose_worker(evaluator, reaper, "it violates the protocol", BLAME_HEAD, now);
             return;
         }
         evaluator_measure(evaluator, before - evaluator->window_count, now);

@@ -66,7 +66,7 @@ void evaluator_fail_head(Evaluator *evaluator, Span reason) {
 }
 
 void evaluator_give_back_head(Evaluator *evaluator, Span reason) {
-    log_warning("an event is given back without having been evaluated: %.*s", (int)reason.size, reason.data);
+    log_warning("an event was returned without an evaluation: %.*s", (int)reason.size, reason.data);
     end_head(evaluator, ENDING_UNAVAILABLE, reason);
 }
 

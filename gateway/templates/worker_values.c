@@ -40,11 +40,11 @@ static bool unescape(Worker *worker, const char *start, const char *stop) {
     check(stop - start >= 2 && *start == '"' && stop[-1] == '"');
     buffer_clear(&worker->text);
     if (json_unescape(&worker->text, (Span){start + 1, (size_t)(stop - start) - 2})) {
-        worker_note(worker, "the body holds half a surrogate pair");
+        worker_note(worker, "the body contains half a surrogate pair");
         return false;
     }
     if (worker->text.size > 0 && memchr(worker->text.data, 0, worker->text.size)) {
-        worker_note(worker, "the body holds \\u0000, which a template cannot take");
+        worker_note(worker, "the body contains \\u0000, which a template cannot process");
         return false;
     }
     return true;
@@ -61,7 +61,7 @@ static Value *make_number(Worker *worker, const char *start, const char *stop) {
     double number = strtod(copy, NULL);
     if (copy != small) free(copy);
     if (isfinite(number)) return jsonnet_json_make_number(worker->vm, number);
-    worker_note(worker, "the body holds a number that is too large for a template");
+    worker_note(worker, "the body contains a number that is too large for a template");
     return worker_make_null(worker);
 }
 

@@ -133,16 +133,16 @@ static TemplateDeath why(const SharedPage *shared, int status, char *text, size_
         return cause;
     }
     if (!WIFSIGNALED(status)) {
-        (void)snprintf(text, capacity, "the evaluation ended by itself with status %d", WEXITSTATUS(status));
+        (void)snprintf(text, capacity, "the evaluation ended with status %d", WEXITSTATUS(status));
         return TEMPLATE_DEATH_CRASH;
     }
     switch (WTERMSIG(status)) {
-    case SIGABRT: (void)snprintf(text, capacity, "the evaluation needed more memory than it may have"); return TEMPLATE_DEATH_CRASH;
+    case SIGABRT: (void)snprintf(text, capacity, "the evaluation exceeded the memory limit"); return TEMPLATE_DEATH_CRASH;
     case SIGSEGV:
     case SIGBUS:
-        (void)snprintf(text, capacity, "the evaluation went too deep: the processor's stack is used up");
+        (void)snprintf(text, capacity, "the evaluation was nested too deeply: the processor's stack is used up");
         return TEMPLATE_DEATH_CRASH;
-    case SIGXCPU: (void)snprintf(text, capacity, "the evaluation used more processor time than it may have"); return TEMPLATE_DEATH_TIME;
+    case SIGXCPU: (void)snprintf(text, capacity, "the evaluation exceeded the limit of processor time"); return TEMPLATE_DEATH_TIME;
     default: (void)snprintf(text, capacity, "the evaluation was ended by signal %d", WTERMSIG(status)); return TEMPLATE_DEATH_KILLED;
     }
 }
@@ -234,7 +234,7 @@ static pid_t fork_child(Zygote *zygote) {
 
 static void on_time_up(int signal, siginfo_t *info, void *context) {
     SharedPage *shared = info->si_value.sival_ptr;
-    static const char reason[] = "the evaluation took longer than it may";
+    static const char reason[] = "the evaluation exceeded the time limit";
     memcpy(shared->reason, reason, sizeof reason - 1);
     shared->reason_bytes = sizeof reason - 1;
     shared->used = shared->budget;

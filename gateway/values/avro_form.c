@@ -131,7 +131,7 @@ static int set_fields(Compiler *compiler, AvroNode *node, const json_t *json) {
     const json_t *fields = json_object_get(json, "fields");
     size_t count = avro_schema_record_size(schema);
     if (json_array_size(fields) != count)
-        return error_set(compiler->error, -EINVAL, "the fields of a record are not those that libavro has read");
+        return error_set(compiler->error, -EINVAL, "the fields of a record differ from those that libavro has read");
     make_room(compiler, node, count, true, true);
     for (size_t i = 0; i < count; i++) {
         const char *name = avro_schema_record_field_name(schema, (int)i);
@@ -149,7 +149,7 @@ static int set_fields(Compiler *compiler, AvroNode *node, const json_t *json) {
 static int set_branches(Compiler *compiler, AvroNode *node, const json_t *json) {
     size_t count = avro_schema_union_size(node->consumer.schema);
     if (json_array_size(json) != count)
-        return error_set(compiler->error, -EINVAL, "the types of a union are not those that libavro has read");
+        return error_set(compiler->error, -EINVAL, "the types of a union differ from those that libavro has read");
     make_room(compiler, node, count, true, false);
     for (size_t i = 0; i < count; i++) {
         avro_schema_t branch = avro_schema_union_branch(node->consumer.schema, (int)i);
@@ -198,7 +198,7 @@ static AvroNode *named_node(Compiler *compiler, avro_schema_t schema) {
 static AvroNode *node_of(Compiler *compiler, avro_schema_t schema, const json_t *json) {
     if (is_avro_link(schema)) return named_node(compiler, avro_schema_link_target(schema));
     if (++compiler->depth > AVRO_FORM_DEPTH_MAX) {
-        (void)error_set(compiler->error, -EINVAL, "more than %d types in each other", AVRO_FORM_DEPTH_MAX);
+        (void)error_set(compiler->error, -EINVAL, "more than %d nested types", AVRO_FORM_DEPTH_MAX);
         return NULL;
     }
     AvroNode *node = arena_zalloc(compiler->arena, sizeof *node);
@@ -220,7 +220,7 @@ static int refused(Error *error) {
     says[size] = '\0';
     for (size_t i = 0; i < size; i++)
         if ((unsigned char)says[i] < 0x20 || (unsigned char)says[i] > 0x7e) says[i] = '?';
-    return error_set(error, -EINVAL, "no Avro schema: %s", says);
+    return error_set(error, -EINVAL, "not an Avro schema: %s", says);
 }
 
 /* libavro is ours. */
@@ -237,7 +237,7 @@ static int compile(AvroForm *form, Span text, const json_t *json, Error *error) 
 
 int avro_form_new(Span text, AvroForm **ret_form, Error *error) {
     if (text.size > AVRO_SCHEMA_BYTES_MAX)
-        return error_set(error, -EINVAL, "the schema has %zu bytes, the most are %d", text.size, AVRO_SCHEMA_BYTES_MAX);
+        return error_set(error, -EINVAL, "the schema has %zu bytes, the maximum is %d", text.size, AVRO_SCHEMA_BYTES_MAX);
     json_error_t fault;
     json_t *json = json_loadb(text.size ? text.data : "", text.size, JSON_DECODE_ANY, &fault);
     if (!json) return error_set(error, -EINVAL, "the schema is not JSON: line %d, column %d", fault.line, fault.column);

@@ -68,7 +68,7 @@ static int stop(Reading *reading, int code, const char *why) {
 }
 
 static int bounded(Reading *reading) {
-    return reading->out->size <= reading->out_max ? GO_ON : stop(reading, -EFBIG, "the JSON form is longer than an event may be");
+    return reading->out->size <= reading->out_max ? GO_ON : stop(reading, -EFBIG, "the JSON form is larger than an event may be");
 }
 
 static const AvroFrame *top(const Reading *reading) {
@@ -76,7 +76,7 @@ static const AvroFrame *top(const Reading *reading) {
 }
 
 static int value_begins(Reading *reading) {
-    return reading->done ? stop(reading, -EBADMSG, "a block has more items than it may") : GO_ON;
+    return reading->done ? stop(reading, -EBADMSG, "a block has too many items") : GO_ON;
 }
 
 static int value_ended(Reading *reading) {
@@ -232,7 +232,7 @@ static int on_enum(avro_consumer_t *consumer, int value, void *context) {
 static int block_starts(const AvroNode *node, bool first, unsigned count, Reading *reading, const char *brackets) {
     if (first && push(reading, node, brackets[0]) != GO_ON) return STOP;
     const AvroFrame *frame = top(reading);
-    if (!frame || frame->node != node) return stop(reading, -EBADMSG, "a block has more items than it may");
+    if (!frame || frame->node != node) return stop(reading, -EBADMSG, "a block has too many items");
     if (count > 0) return GO_ON;
     buffer_append_byte(reading->out, brackets[1]);
     reading->depth--;
@@ -240,9 +240,9 @@ static int block_starts(const AvroNode *node, bool first, unsigned count, Readin
 }
 
 static int item_starts(const AvroNode *node, unsigned index, Reading *reading) {
-    if (reading->depth == 0) return stop(reading, -EBADMSG, "a block has more items than it may");
+    if (reading->depth == 0) return stop(reading, -EBADMSG, "a block has too many items");
     AvroFrame *frame = &reading->frames[reading->depth - 1];
-    if (frame->node != node || frame->begun != index) return stop(reading, -EBADMSG, "a block has more items than it may");
+    if (frame->node != node || frame->begun != index) return stop(reading, -EBADMSG, "a block has too many items");
     if (frame->begun++ > 0) buffer_append_byte(reading->out, ',');
     return bounded(reading);
 }
@@ -347,7 +347,7 @@ static int read_record(AvroForm *form, Reading *reading, Span record, Error *err
     avro_reader_memory_set_source(form->reader, record.size ? record.data : "", (int64_t)record.size);
     int r = avro_consume_binary(form->reader, &form->root->consumer, reading);
     if (r != 0) return explain(reading, r, error);
-    if (!reading->done) return error_set(error, -EBADMSG, "a block has more items than it may");
+    if (!reading->done) return error_set(error, -EBADMSG, "a block has too many items");
     /* libavro does not say where it is in memory, but it cannot skip a byte at the end. */
     if (avro_skip(form->reader, 1) == 0)
         return error_set(error, -EBADMSG, "bytes follow the record's end: it was written with another schema");

@@ -16,7 +16,7 @@ static RecordResult read_framed(RecordReader *reader, Span value, Span *ret_body
     check(reader->registry);
     if (value.size < FRAME_BYTES || value.data[0] != '\0') {
         (void)error_set(why, -EBADMSG,
-                        "the value does not begin with a byte 0 and the number of a schema, as the Confluent wire format does");
+                        "the value does not begin with a byte 0 and the number of a schema, as in the Confluent wire format");
         return RECORD_POISON;
     }
     uint32_t number = load_be32(value.data + 1);

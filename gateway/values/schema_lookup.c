@@ -46,7 +46,7 @@ static int read_password(const char *path, Buffer *password, Error *error) {
     char *to = buffer_reserve(password, PASSWORD_BYTES_MAX);
     ssize_t n = read(fd, to, PASSWORD_BYTES_MAX);
     if (n < 0) return error_set(error, -errno, "the password file %s cannot be read: %s", path, strerrordesc_np(errno));
-    if (n == PASSWORD_BYTES_MAX) return error_set(error, -EINVAL, "the password file %s is longer than a password", path);
+    if (n == PASSWORD_BYTES_MAX) return error_set(error, -EINVAL, "the password file %s is too long for a password", path);
     while (n > 0 && (to[n - 1] == '\n' || to[n - 1] == '\r')) n--;
     password->size += (size_t)n;
     return 0;
@@ -75,7 +75,7 @@ static int put_login(const SchemaLookup *lookup, Buffer *header, Error *error) {
 
 static int status_failure(const SchemaLookup *lookup, int status, Error *error) {
     const char *hint = status == 401 || status == 403  ? ": the user or the password is wrong, or has no right to read schemas"
-                       : status == 404                 ? ": is the URL that of its Confluent API (of Apicurio: …/apis/ccompat/v7)?"
+                       : status == 404                 ? ": the URL must be that of its Confluent API (of Apicurio: …/apis/ccompat/v7)"
                        : status >= 300 && status < 400 ? ": redirects are not followed"
                                                        : "";
     return error_set(error, -EIO, "%s answers %d%s", lookup->url, status, hint);
@@ -97,7 +97,7 @@ static int read_answer(const SchemaLookup *lookup, const HttpClientAnswer *http,
             (void)snprintf(answer->type, sizeof answer->type, "%s", json_is_string(type) ? json_string_value(type) : "AVRO");
             answer->has_references = json_array_size(json_object_get(json, "references")) > 0;
         } else {
-            r = error_set(&answer->error, -EPROTO, "%s answers something that is no schema: is it a schema registry?", lookup->url);
+            r = error_set(&answer->error, -EPROTO, "the answer of %s is not a schema: is it a schema registry?", lookup->url);
         }
     }
     json_decref(json);

@@ -150,7 +150,7 @@ static void is_down(SchemaRegistry *registry, const Error *error, usec_t now) {
     registry->down = *error;
     if (registry->down_since == 0) {
         registry->down_since = registry->clock->wall(registry->clock);
-        log_warning("the schema registry %s is down: records wait for it: %s", registry->url, error->text);
+        log_warning("the schema registry %s does not work, and records wait for it: %s", registry->url, error->text);
     }
 }
 

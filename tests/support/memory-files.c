@@ -438,7 +438,7 @@ static int memory_open(Files *files, const char *path, File **ret_file, Error *e
 
 static int usable(const MemoryFiles *memory, const File *file, Error *error) {
     if (file->crashes != memory->crashes) return error_set(error, -EBADF, "the file was opened before the crash");
-    if (file->failed) return error_set(error, file->failed, "the file failed before: it has to be written anew");
+    if (file->failed) return error_set(error, file->failed, "the file failed before: it has to be written again");
     return 0;
 }
 

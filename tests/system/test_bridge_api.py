@@ -248,9 +248,9 @@ def test_a_table_that_was_dropped_is_not_made_anew_without_a_word(gateway_factor
     gateway.start()
     nats.publish("orders.a", numbers(11, 5))
     wait_local(gateway, range(11, 16))
-    words = "Its table was gone and was made anew at "
+    words = "Its table was missing and was created again at "
     wait_bridge(gateway, "the note", lambda answer: words in (answer["sinks"] or [{}])[0].get("reason", "") if answer["reason"] else False)
-    assert "is made anew: rows that were in it are not read again" in gateway.log_text()
+    assert "is created again: its earlier rows are not read again" in gateway.log_text()
     for shown in (sluice(gateway, "status"), sluice(gateway, "get", "positions", "s")):
         assert shown.returncode == 0 and words in shown.stdout, shown
     assert seek(gateway, "earliest", "?duplicates=true").status == 200

@@ -83,7 +83,7 @@ def test_a_disabled_sink_goes_on_where_it_stopped(gateway, server):
     for sink in "kl":
         wait_bodies(gateway, ["1"], sink)
     result = gateway.change("PUT", "/sources/s/sinks/k/disable")["result"]
-    assert result.endswith("When it is enabled again it goes on where it stopped."), result
+    assert result.endswith("When it is enabled again, it continues where it stopped."), result
     server.publish("orders.a", ["2", "3"])
     wait_bodies(gateway, ["1", "2", "3"], "l")
     result = gateway.change("PUT", "/sources/s/sinks/l/disable")["result"]
@@ -102,14 +102,14 @@ def test_another_key_starts_anew(gateway, server):
     server.publish("others.a", ["9"])
     wait_bodies(gateway, ["1", "2"])
     result = gateway.change("PATCH", "/sources/s", {"nats": {"batchSize": 7, "startFrom": "latest"}})["result"]
-    assert result == 'The source is changed. Its "startFrom" counts only where nothing was read yet.'
+    assert result == 'The source is changed. Its "startFrom" is used only where nothing was read yet.'
     server.publish("orders.a", ["3"])
     wait_bodies(gateway, ["1", "2", "3"])
     result = gateway.change("PATCH", "/sources/s", {"nats": {"durable": "second", "startFrom": {"sequence": 2}}})["result"]
-    assert '"nats.durable", which is another one now: it starts anew' in result, result
+    assert '"nats.durable", which has changed: it starts again' in result, result
     wait_bodies(gateway, ["1", "2", "3", "2", "3"])
     result = gateway.change("PATCH", "/sources/s", {"nats": {"stream": "OTHERS", "startFrom": "earliest"}})["result"]
-    assert '"nats.stream", which is another one now' in result, result
+    assert '"nats.stream", which has changed' in result, result
     wait_bodies(gateway, ["1", "2", "3", "2", "3", "9"])
     result = gateway.change("PATCH", "/sources/s", {"nats": {"stream": "ORDERS", "durable": "reader"}})["result"]
     server.publish("orders.a", ["4"])
@@ -125,7 +125,7 @@ def test_apply_says_it_before_and_after(gateway, server, tmp_path):
         command = [BINARY, "apply", "-f", str(tmp_path / "s.yaml"), "--admin", f"http://{gateway.admin}", "--data", str(gateway.data), *more]
         told = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert told.returncode == 0, told
-        assert '~ s: nats.stream\n  s: What it has read is kept by "nats.stream", which is another one now: it starts anew' in told.stdout, told
+        assert '~ s: nats.stream\n  s: What it has read is recorded by "nats.stream", which has changed: it starts again' in told.stdout, told
     server.publish("others.a", ["9"])
     wait_bodies(gateway, ["1", "9"])
 

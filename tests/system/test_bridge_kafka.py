@@ -190,7 +190,7 @@ def test_a_source_that_ends(kafka, topic, gateway_factory):
     settings = {"storage.level.target.import.trigger.count": 10000000, "storage.level.target.import.trigger.interval": "24h"}
     add(gateway, topic, loop=False, settings=settings)
     wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
-    wait_until("it says that it is finished", lambda: "all that was there when it began is imported" in gateway.log_text())
+    wait_until("it says that it is finished", lambda: "all records that existed at its start are imported" in gateway.log_text())
     kafka.produce(topic, numbers(1000, 10))
     gateway.change("PUT", "/sources/s/pause")
     gateway.change("PUT", "/sources/s/resume")

@@ -199,7 +199,7 @@ def test_a_source_that_ends(gateway_factory, nats, durable):
     nats.publish("orders.a", numbers(1, 700))
     add(gateway, durable, loop=False)
     wait_for(lambda: local(gateway), range(1, 701))
-    finished = "all that was there when it began is imported"
+    finished = "all records that existed at its start are imported"
     wait_until("it is finished", lambda: finished in gateway.log_text(), LONG)
     nats.publish("orders.a", numbers(701, 50))
     gateway.stop()
@@ -231,7 +231,7 @@ def test_a_source_that_is_finished_is_resumed(gateway_factory, nats, durable):
     gateway.change("PUT", "/sources/s/pause")
     assert resume() == "s: resumed\n"
     gateway.change("PUT", "/sources/s/disable")
-    assert resume() == "s: The source is neither paused nor finished: nothing had to be changed.\n"
+    assert resume() == "s: The source is neither paused nor finished: nothing was changed.\n"
 
 
 @BOTH

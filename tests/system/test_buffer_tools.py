@@ -116,7 +116,7 @@ def test_rows_of_the_log_and_of_packs(shop):
 
 def test_what_is_no_data_directory(tmp_path):
     for command in ("verify", "dump"):
-        assert "is no data directory" in sluice(command, "--data", tmp_path, expect=2).stderr
+        assert "is not a data directory" in sluice(command, "--data", tmp_path, expect=2).stderr
         assert "cannot find the data directory" in sluice(command, "--data", tmp_path / "none", expect=2).stderr
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "x.pack").write_bytes(b"no pack" * 100)

@@ -164,8 +164,8 @@ def test_positions_are_named_and_numbers_are_numbers():
     assert 'the format is json or yaml, not "table"' in wrong_command_line("get", "one", "-o", "table")
     assert 'the format is table or json, not "text"' in wrong_command_line("get", "positions", "one", "-o", "text")
     for wrong in ("-1", "x", "1.5", "", "99999999999999999999"):
-        assert "a whole number from 0 is needed" in wrong_command_line("seek", "one", "--to", "latest", f"--partition={wrong}")
-        assert "a whole number from 0 is needed" in wrong_command_line("skip", "one", "--topic", "t", "--partition=0", f"--offset={wrong}")
+        assert "a whole number, 0 or more, is needed" in wrong_command_line("seek", "one", "--to", "latest", f"--partition={wrong}")
+        assert "a whole number, 0 or more, is needed" in wrong_command_line("skip", "one", "--topic", "t", "--partition=0", f"--offset={wrong}")
     assert 'the offset is too large: "99999999999999999999"' in wrong_command_line("seek", "one", "--to", "99999999999999999999")
     for command in (["seek", "--to", "1"], ["skip", "--topic", "t", "--partition", "0", "--offset", "1"]):
         assert 'there is no source "a b"' in wrong_command_line(*command, "a b")
@@ -176,7 +176,7 @@ def test_a_source_of_another_type_has_no_bridge(gateway):
     for command in (["get", "positions", "one"], ["seek", "one", "--to", "latest"], ["skip", "one", "--topic", "t", "--partition", "0", "--offset", "1"]):
         result = sluice(*command, gateway=gateway)
         assert result.returncode == 2 and result.stdout == "", result
-        assert result.stderr == f'sluice {command[0]}: Source "one" is of type http, which reads no broker. (HTTP 404)\n', result.stderr
+        assert result.stderr == f'sluice {command[0]}: Source "one" is of type http, which does not read a broker. (HTTP 404)\n', result.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -345,7 +345,7 @@ def test_check_finds_all_errors_with_their_places(tmp_path):
         ("a.yaml:38:22: ", 'Sink "b/two" imports into table "u"'),
         ("b.yml:3:1: ", '"nam" is not known'),
         ("b.yml:4:5: ", "must be a map"),
-        ("d.yaml:1:1: ", f'Source "shop" stands in {tmp_path}/c.yaml as well'),
+        ("d.yaml:1:1: ", f'Source "shop" is defined in {tmp_path}/c.yaml as well'),
     ]
     assert [line.split(": ")[0] + ": " for line in found] == [place for place, _ in expected], result.stderr
     for line, (place, words) in zip(found, expected):
@@ -353,7 +353,7 @@ def test_check_finds_all_errors_with_their_places(tmp_path):
     # A sink that the config file could not have.
     right = MANIFEST.replace("tableId: orders", "tableId: orders\n      connection: events")
     result = sluice("check", "-f", "-", "--config", config, stdin=right)
-    assert result.returncode == 1 and "-:13:19: " in result.stderr and "which serves sources only" in result.stderr, result
+    assert result.returncode == 1 and "-:13:19: " in result.stderr and "which is for sources only" in result.stderr, result
     result = sluice("check", "-f", "-", stdin=MANIFEST)
     assert result.returncode == 0 and result.stdout == "-: valid\n", result
     result = sluice("check", "-f", tmp_path / "nothing.yaml", "-f", "-", stdin=MANIFEST)
@@ -374,7 +374,7 @@ def test_apply_takes_many_files_and_all_of_their_errors_are_named(gateway, tmp_p
     (folder / "twin.yaml").write_text(other)
     result = sluice("apply", "-f", folder, "-f", folder / "a.yaml", gateway=gateway)
     assert result.returncode == 1 and result.stdout == "", result
-    assert f'{folder}/a.yaml:1:1: Source "a" stands in {folder}/a.yaml as well' in result.stderr, result
+    assert f'{folder}/a.yaml:1:1: Source "a" is defined in {folder}/a.yaml as well' in result.stderr, result
     assert result.stderr.count("wrong.yaml:") == 7, result
 
 
@@ -445,10 +445,10 @@ def test_a_table_that_was_dropped_is_made_anew_and_everybody_hears_of_it(gateway
     gateway.api("POST", "/sources/one/sinks/k/flush")
     wait_until("the row", lambda: gateway.rows("SELECT b FROM k") == [('{"a": 2}',)])
     log = gateway.log_text()
-    assert "the table k of one/k was not there and is made anew" in log
+    assert "the table k of one/k was missing and is created again" in log
     assert log.count("CREATE TABLE IF NOT EXISTS \\\"k\\\"") == 2 and log.count("CREATE TABLE IF NOT EXISTS \\\"_sluice_files\\\"") == 1
     made_at = wait_until("the import is recorded", lambda: gateway.statistics("one", "k")["tableMadeAt"])
-    assert f"its table was gone and was made anew at {made_at}" in sluice("status", gateway=gateway).stdout
+    assert f"its table was missing and was created again at {made_at}" in sluice("status", gateway=gateway).stdout
 
 
 def test_a_sink_that_fails_stops_no_flush_of_the_others(gateway):

@@ -74,7 +74,7 @@ def test_a_connection_that_recovers_and_a_table_that_was_dropped_are_in_the_log(
     gateway.flush("shop", "rows")
     assert server.rows("SELECT n FROM rows") == [(3,)]
     log = gateway.log_text()
-    assert "the table rows of shop/rows was not there and is made anew" in log
+    assert "the table rows of shop/rows was missing and is created again" in log
     assert log.count('connection warehouse: CREATE TABLE') == 3 and log.count("answers again") == 1, log  # the ledger, and rows twice
     server.rows("ALTER TABLE rows RENAME TO former")
     assert gateway.post(url, '{"n":4}').status == 200

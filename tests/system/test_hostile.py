@@ -558,4 +558,4 @@ def test_a_stop_does_not_wait_for_strangers(gateway):
         stranger.close()
     with pytest.raises(ConnectionRefusedError):
         open_socket(gateway.intake)
-    assert "the shutdown deadline came" not in gateway.log_text()
+    assert "the shutdown deadline passed" not in gateway.log_text()

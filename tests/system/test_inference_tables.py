@@ -98,7 +98,7 @@ def test_an_event_with_many_new_fields_makes_no_wider_a_table_than_it_may(destin
     destination.flush()
     assert len(destination.columns()) == 50
     assert destination.sink()["version"]["number"] == versions
-    assert destination.gateway.log_text().count("may have no more (maxColumns)") == 1
+    assert destination.gateway.log_text().count("which is the limit (maxColumns)") == 1
     rows = destination.rows("SELECT _rest FROM events ORDER BY _at, _id")
     rest = [json.loads(row[0]) if isinstance(row[0], str) else row[0] for row in rows]
     assert rest[0] == many

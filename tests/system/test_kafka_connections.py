@@ -37,7 +37,7 @@ def test_it_serves_sources_only(gateway_factory):
     table = {"connection": "events", "tableId": "t", "mapping": {"columns": [{"name": "b", "type": "body"}]}}
     answer = gateway.api("POST", "/sources/shop/sinks", {"sinkId": "s", "name": "S", "type": "table", "table": table})
     assert answer.status == 400
-    assert answer.json["message"] == 'Connection "events" is of type kafka: it serves sources, and no sink can import there.'
+    assert answer.json["message"] == 'Connection "events" is of type kafka: it is for sources only, and no sink can import there.'
     listed = {one["name"]: one for one in gateway.api("GET", "/connections", expect=200).json["connections"]}
     assert listed["events"]["type"] == "kafka" and listed["events"]["brokers"] == "127.0.0.1:1"
 
@@ -200,7 +200,7 @@ def test_the_topics_of_sources_are_looked_for(gateway_factory, kafka, certificat
     login = {"securityProtocol": "sasl_plaintext", "saslMechanism": "PLAIN", "saslUsername": "alice", "saslPasswordFile": str(certificates / "password")}
     alice = {"type": "kafka", "brokers": f"127.0.0.1:{kafka.listener_ports['SASLPT']}", **login}
     gateway = gateway_factory(config(events={"type": "kafka", "brokers": kafka.brokers}, alice=alice)).start()
-    assert "rights on topics were not tested" in test_one(gateway, "events")["note"]
+    assert "permissions on topics were not tested" in test_one(gateway, "events")["note"]
 
     def add(source, connection, *topics):
         gateway.change("POST", "/sources", {"sourceId": source, "type": "kafka", "kafka": {"connection": connection, "topics": topics}})

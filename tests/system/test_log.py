@@ -125,7 +125,7 @@ def test_the_log_is_whole_at_the_end(piped):
     gateway.process.send_signal(signal.SIGTERM)
     pipe.read_rest()
     assert gateway.process.wait(timeout=DEADLINE) == 0
-    assert b"source.create of s" in pipe.text and b"stopping: requests in flight are finished first" in pipe.text
+    assert b"source.create of s" in pipe.text and b"stopping: requests in progress are finished first" in pipe.text
 
 
 def test_a_full_pipe_does_not_hold_up_a_start_that_fails(gateway_factory):

@@ -52,7 +52,7 @@ def test_create_change_prune(gateway):
 
     before = state(gateway)
     again = put(gateway, body)
-    assert again["status"] == "success" and again["result"] == "Nothing had to be changed.", again
+    assert again["status"] == "success" and again["result"] == "Nothing was changed.", again
     assert set(actions(again["outputs"]).values()) == {"unchanged"} and state(gateway) == before
 
     body["name"] = "Shops"

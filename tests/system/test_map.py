@@ -79,7 +79,7 @@ def test_rows_of_every_sink(manifest):
 def test_one_sink_as_csv(manifest):
     lines = b'{"user":{"name":"B,\\"ob\\""}}\n{"user":{"name":null}}\n'
     both = sluice_map("-f", manifest, "--format", "csv", stdin=lines)
-    assert both.returncode == 1 and b"choose with --source and --sink" in both.stderr and both.stdout == b""
+    assert both.returncode == 1 and b"choose one with --source and --sink" in both.stderr and both.stdout == b""
     result = sluice_map("-f", manifest, "--source", "shop", "--sink", "raw", "--format", "csv", stdin=lines)
     assert result.returncode == 0, result.stderr
     assert result.stdout == b'"{""user"":{""name"":""B,\\""ob\\""""}}"\n"{""user"":{""name"":null}}"\n'

@@ -223,14 +223,14 @@ def test_key_files_that_others_can_read_are_named(gateway_factory, keys, tmp_pat
     (tmp_path / "main.key").chmod(0o644)
     (tmp_path / "crm.key").chmod(0o600)
     gateway = gateway_factory(config_of(keys)).start()
-    assert "the key file of mask-key-file can be read by others" in gateway.log_text()
+    assert "the key file of mask-key-file can be read by other users" in gateway.log_text()
     assert "mask-keys, crm" not in gateway.log_text()
     result = sluice("check", "--config", gateway.directory / "sluice.yaml")
     assert result.returncode == 0 and "warning: the key file of mask-key-file" in result.stderr, result
     (tmp_path / "main.key").chmod(0o600)
     (tmp_path / "crm.key").chmod(0o640)
     result = sluice("check", "--config", gateway.directory / "sluice.yaml")
-    assert result.returncode == 0 and "mask-keys, crm can be read by others" in result.stderr and "mask-key-file" not in result.stderr, result
+    assert result.returncode == 0 and "mask-keys, crm can be read by other users" in result.stderr and "mask-key-file" not in result.stderr, result
 
 
 # ---- without a server ---------------------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_check_finds_what_apply_would_refuse(gateway, keys, tmp_path):
     for text, words in (
         (deep, 'exclude "a"'),
         (beside, 'exclude "a.b"'),
-        (manifest_of([masked, {"type": "body", "name": "b"}]), 'column "b": it would hold the whole event'),
+        (manifest_of([masked, {"type": "body", "name": "b"}]), 'column "b": it would contain the whole event'),
         (manifest_of([masked], [path_column("c", path="a")]), 'sink "t1", column "c": the value at path "a"'),
         (manifest_of([path_column("c", path="a[")]), 'sink "t0", column "c": path'),
     ):

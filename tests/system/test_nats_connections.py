@@ -249,7 +249,7 @@ def test_a_server_that_is_stopped(gateway_factory, servers):
 
 def test_what_a_connection_must_not_say(gateway_factory):
     wrong = {
-        'servers: "nats://u:p@127.0.0.1:4222"': "must not hold a login",
+        'servers: "nats://u:p@127.0.0.1:4222"': "must not contain a login",
         'servers: "http://127.0.0.1:4222"': "nats://",
         'servers: "nats://127.0.0.1:0"': "a host and a port",
         'servers: "nats://127.0.0.1:4222,"': "nats://",
@@ -259,7 +259,7 @@ def test_what_a_connection_must_not_say(gateway_factory):
         'servers: "nats://127.0.0.1:4222", token: a': "must not stand here",
         'servers: "nats://127.0.0.1:4222", tokenFile: a, nkeySeedFile: b': "one login",
         'servers: "nats://127.0.0.1:4222", tlsKey: a': "tlsCertificate",
-        'servers: "nats://127.0.0.1:4222", uri: a': "belongs to connections of type",
+        'servers: "nats://127.0.0.1:4222", uri: a': "is only for connections of type",
         "user: a": "servers",
     }
     for fields, words in wrong.items():

@@ -217,24 +217,24 @@ def test_what_is_made_is_private_whatever_the_umask(gateway_factory):
     assert {"tables.db", "tables.db-wal", "tables.db-shm"} <= {path.name for path in gateway.data.iterdir()}
     for path in [gateway.data, *gateway.data.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, (path, oct(path.stat().st_mode))
-    assert "by others than its owner" not in gateway.log_text()
+    assert "by other users" not in gateway.log_text()
 
 
 def test_what_others_can_read_is_a_warning(gateway_factory):
     uri = "postgresql://sluice@127.0.0.1:1/d"
     gateway = gateway_factory(f"connections: {{w: {{type: postgres, uri: '{uri}', passwordFile: password}}}}\n").start()
     gateway.stop()
-    assert "by others than its owner" not in gateway.log_text()
+    assert "by other users" not in gateway.log_text()
     gateway.data.chmod(0o750)
     (gateway.data / "admin.token").chmod(0o604)
     (gateway.data / "password").write_text("hidden")
     (gateway.data / "password").chmod(0o640)
     gateway.start()
     for what in ("the data directory", "the file of the admin token, admin.token,", 'the passwordFile of connection \\"w\\"'):
-        assert f'"message":"{what} can be read by others than its owner' in gateway.log_text(), gateway.log_text()
+        assert f'"message":"{what} can be read by other users' in gateway.log_text(), gateway.log_text()
     command = [BINARY, "get", "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0 and "admin.token can be read by others than its owner" in result.stderr, result
+    assert result.returncode == 0 and "admin.token can be read by other users" in result.stderr, result
     (gateway.data / "admin.token").chmod(0o600)
     assert subprocess.run(command, capture_output=True, text=True, timeout=60).stderr == ""
 

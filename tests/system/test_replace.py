@@ -131,7 +131,7 @@ def test_each_run_replaces_the_rows(place):
     # Neither of these begins a run.
     source = place.gateway.api("GET", "/sources/s").json
     manifest = {"type": "nats", "nats": source["nats"]}
-    assert place.gateway.change("PUT", "/sources/s/manifest", manifest)["result"] == "Nothing had to be changed."
+    assert place.gateway.change("PUT", "/sources/s/manifest", manifest)["result"] == "Nothing was changed."
     place.gateway.change("PUT", "/sources/s/pause")
     place.gateway.change("PUT", "/sources/s/resume")
     place.wait_finished()
@@ -205,7 +205,7 @@ def test_a_table_of_runs_is_not_appended_to(place):
     place.add()
     place.wait_finished()
     answer = place.gateway.api("PATCH", "/sources/s/sinks/k", {"table": {"strategy": "append"}})
-    assert answer.status == 400 and "would be there twice" in answer.json["message"], answer
+    assert answer.status == 400 and "would be stored twice" in answer.json["message"], answer
     assert place.have() == rows_of(1, 30)
     place.gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"strategy": "append", "tableId": "u"}})
 
@@ -276,7 +276,7 @@ def test_a_stream_that_is_made_anew_in_a_run_begins_another_one(place, meanwhile
     place.wait_finished()
     assert place.bridge()["run"] > run and place.run()["rows"] == 7 and place.sides() == []
     assert "another run begins" in place.gateway.log_text()
-    assert place.gateway.api("GET", "/sources/s").json["version"]["description"] == "another run, since a topic was made anew"
+    assert place.gateway.api("GET", "/sources/s").json["version"]["description"] == "another run, since a topic was created again"
 
 
 def left_at_destination(place):
@@ -529,7 +529,7 @@ def test_a_later_run_wins(gateway_factory, nats, postgres):
     assert first.have() == rows_of(2, 400)
     first.gateway.change("PUT", "/sources/s/sinks/k/resume")
     first.wait_finished("superseded")
-    assert "this one ended without effect" in first.bridge()["reason"]
+    assert "this run ended without effect" in first.bridge()["reason"]
     assert first.have() == rows_of(2, 400)
     first.put(3, 5)
     first.resume()

@@ -253,7 +253,7 @@ def test_kills_in_the_middle_of_staging_pile_nothing_up(gateway_factory):
     gateway.start()
     gateway.flush("s", "rows")
     assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), names, [])
-    assert "was not recorded, and all its rows are in the log" in gateway.log_text()
+    assert "was not recorded, but all its rows are in the log" in gateway.log_text()
 
 
 def test_a_budget_below_what_is_used_only_stops_the_intake(gateway_factory):

@@ -216,7 +216,7 @@ def in_flight(gateway):
 
 
 def test_the_deadline_comes_while_api_calls_wait(gateway_factory):
-    """Imports that cannot go on, a flush that waits for one of them, and a table that cannot be made."""
+    """Imports that cannot go on, a flush that waits for one of them, and a table that cannot be created."""
     gateway = gateway_factory(arguments=["--shutdown-deadline", "8s"]).start()
     url = prepare(gateway, NEVER)
     answers = []

@@ -193,12 +193,12 @@ def test_a_dry_run_says_what_starts_anew(gateway_factory, tmp_path):
     assert 'logins/logins: table "logins" would be created' in new
     command(gateway, "apply", "-f", str(manifest))
     assert "anew" not in dry_run(first)
-    anew = "which is another one now: it starts anew"
-    assert f'~ logins: nats.connection\n  logins: What it has read is kept by "nats.connection", {anew}' in dry_run(login_manifest(2, ""))
+    anew = "which has changed: it starts again"
+    assert f'~ logins: nats.connection\n  logins: What it has read is recorded by "nats.connection", {anew}' in dry_run(login_manifest(2, ""))
     assert f'"nats.stream", {anew}' in dry_run(login_manifest(1, "", source_table="OTHERS"))
     assert "anew" not in dry_run(login_manifest(1, "?token=t"))
     moved = dry_run(first.replace("dataos://local", "postgresql://u:secret@127.0.0.1:1/db"))
-    assert 'logins/logins: table "logins" is not looked at: its connection is not there yet' in moved and "Positions belong to the table" in moved
+    assert 'logins/logins: table "logins" is not checked: its connection does not exist yet' in moved and "Positions belong to the table" in moved
     kafka = lambda address: first.replace("nats+jetstream://127.0.0.1:1", address).replace('"logins"', '"k"')  # noqa: E731
     manifest.write_text(kafka("kafka://?bootstrap_servers=127.0.0.1:1&group_id=g"))
     command(gateway, "apply", "-f", str(manifest))
@@ -238,8 +238,8 @@ sinks:
         (DEPOTS, "events", "local", None),
         (DEPOTS, "evnts", "w", '6:14: Field "spec.source.address" names the connection "evnts", which the config file does not have'),
         (DEPOTS, "events", "gone", '9:14: Field "spec.sink.address" names the connection "gone", which the config file does not have'),
-        (DEPOTS, "events", "events", '9:14: Field "spec.sink.address" names the connection "events" of type kafka, which serves sources only'),
-        (DEPOTS, "w", "w", '6:14: Field "spec.source.address" names the connection "w" of type postgres, and a source of type kafka reads'),
+        (DEPOTS, "events", "events", '9:14: Field "spec.sink.address" names the connection "events" of type kafka, which is for sources only'),
+        (DEPOTS, "w", "w", '6:14: Field "spec.source.address" names the connection "w" of type postgres, but a source of type kafka reads'),
         (OWN, "events", "w", None),
         (OWN, "gone", "w", '4:21: Field "kafka.connection" names the connection "gone"'),
         (OWN, "events", "gone", '7:37: Field "sinks[0].table.connection" names the connection "gone"'),
@@ -458,7 +458,7 @@ def test_connections_are_declared(gateway_factory):
     assert [name for name in left if (folder / name).exists()] == [] and [name for name in kept if not (folder / name).exists()] == []
     listed = {item["name"]: item for item in gateway.api("GET", "/connections").json["connections"]}
     assert listed["one"]["declared"] is True and "broken" not in listed and "declared" not in listed["events"]
-    assert "connections/broken.json is left out" in gateway.log_text() and "connections/events.json is left out" in gateway.log_text()
+    assert "connections/broken.json is ignored" in gateway.log_text() and "connections/events.json is ignored" in gateway.log_text()
     assert declare(gateway, "two", {"type": "nats", "servers": "nats://127.0.0.1:1"}).json["action"] == "create"
     assert gateway.api("DELETE", "/connections/two").status == 200
     assert gateway.api("DELETE", "/connections/two").status == 404
@@ -478,10 +478,10 @@ def test_connections_are_declared(gateway_factory):
         ("a", {"type": "nats", "servers": "nats://a", "passwordFile": "/etc/shadow", "user": "u"}, "must not name a file of the gateway's host"),
         ("a", {"type": "kafka", "brokers": "a", "sslCa": "/etc/x"}, "must not name a file of the gateway's host"),
         ("a", {"type": "kafka", "brokers": "a", "properties": {"ssl.keystore.location": "/x"}}, "can be given in the config file only"),
-        ("a", {"type": "kafka", "brokers": "a", "files": {"brokers": "x"}}, "is no file of a connection of type kafka"),
+        ("a", {"type": "kafka", "brokers": "a", "files": {"brokers": "x"}}, "is not a file of a connection of type kafka"),
         ("a", {"type": "kafka", "brokers": "a", "files": {"sslCa": 5}}, "must be a string"),
         ("a", {"type": "kafka", "brokers": "a", "files": {"sslCa": "x" * 70000}}, "must have 1 to 65536 bytes"),
-        ("a", {"type": "kafka", "brokers": "a", "files": {"saslPasswordFile": "x"}}, "has no use without"),
+        ("a", {"type": "kafka", "brokers": "a", "files": {"saslPasswordFile": "x"}}, "has no effect without"),
         ("a", {"type": "kafka"}, 'needs "brokers"'),
         ("a", {"type": "kafka", "brokers": "a", "what": 1}, '"what" is not known here'),
         ("a", {"type": "postgres", "uri": "postgresql:///db"}, "must name a host"),
@@ -490,11 +490,11 @@ def test_connections_are_declared(gateway_factory):
         ("a", {"type": "postgres", "uri": "postgresql://u@/db"}, "must name a host"),
         ("a", {"type": "postgres", "uri": "postgresql://h/db?host=/var/run"}, 'the parameter "host"'),
         ("a", {"type": "postgres", "uri": "postgresql://h/db?sslmode=disable&%70assfile=/x"}, "which can be given in the config file only"),
-        ("a", {"type": "postgres", "uri": "postgresql://u:p@h/db"}, "must not hold a password"),
-        ("a", {"type": "postgres", "uri": "postgresql://u@%2Fvar%2Frun,x@h/db"}, "must have one '@' at most"),
-        ("a", {"type": "postgres", "uri": "postgresql://a?sslmode=x@%2Fvar%2Frun/db"}, "must have one '@' at most"),
-        ("a", {"type": "postgres", "uri": "postgresql://u:p?sslmode=x@h/db"}, "must have one '@' at most"),
-        ("a", {"type": "postgres", "uri": "postgresql://u:p/x@h/db"}, "must not hold a password"),
+        ("a", {"type": "postgres", "uri": "postgresql://u:p@h/db"}, "must not contain a password"),
+        ("a", {"type": "postgres", "uri": "postgresql://u@%2Fvar%2Frun,x@h/db"}, "must have at most one '@'"),
+        ("a", {"type": "postgres", "uri": "postgresql://a?sslmode=x@%2Fvar%2Frun/db"}, "must have at most one '@'"),
+        ("a", {"type": "postgres", "uri": "postgresql://u:p?sslmode=x@h/db"}, "must have at most one '@'"),
+        ("a", {"type": "postgres", "uri": "postgresql://u:p/x@h/db"}, "must not contain a password"),
     ],
 )
 def test_what_cannot_be_declared(one_gateway, name, body, says):

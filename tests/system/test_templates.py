@@ -97,8 +97,8 @@ def resident_kb(pid):
 
 # -- limits ------------------------------------------------------------------------------------------------------------
 
-MEMORY = "needed more memory than it may have"
-TIME = "took longer than it may"
+MEMORY = "exceeded the memory limit"
+TIME = "exceeded the time limit"
 DEPTH = "max stack frames exceeded"
 STACK = "went too deep"
 BOMBS = {
@@ -206,11 +206,11 @@ REFUSED = {
     "$": "line 1, column 1: ",
     "self.native": "line 1, column 1: ",
     # Text that would close what stands around it.
-    "1)": "line 1, column 2: this bracket closes none",
-    "1) + (2": "line 1, column 2: this bracket closes none",
-    "{ a: 1 } }": "line 1, column 10: this bracket closes none",
-    "1]": "line 1, column 2: this bracket closes none",
-    "(1]": "line 1, column 3: this bracket closes none",
+    "1)": "line 1, column 2: this bracket does not close an open one",
+    "1) + (2": "line 1, column 2: this bracket does not close an open one",
+    "{ a: 1 } }": "line 1, column 10: this bracket does not close an open one",
+    "1]": "line 1, column 2: this bracket does not close an open one",
+    "(1]": "line 1, column 3: this bracket does not close an open one",
     "1, function() 2": "line 1, column 2: ",
     "1 */": "line 1, column 3: ",
     "1 /*": "line 1, column 3: the text ends inside",

@@ -100,13 +100,13 @@ void chains_note_missing(Writer *writer, SinkState *sink, const LoadJob *job) {
 void chains_note_loss(SinkState *sink) {
     for (size_t i = 0; i < sink->ends->count; i++) {
         const SinkEnd *end = &sink->ends->items[i];
-        if (end->from < end->end) forget(sink, end, "what waited of it is damaged");
+        if (end->from < end->end) forget(sink, end, "its waiting rows are damaged");
     }
 }
 
 void chains_forget_all(SinkState *sink) {
     for (size_t i = 0; i < sink->ends->count; i++)
-        if (sink->ends->items[i].end >= 0) forget(sink, &sink->ends->items[i], "what waits goes another way");
+        if (sink->ends->items[i].end >= 0) forget(sink, &sink->ends->items[i], "its waiting rows go to another table");
 }
 
 void chains_leave(SinkState *sink) {
@@ -222,7 +222,7 @@ static void end_sink(SinkEnds *found, SinkState *sink) {
         if (chain->end == stored->end) {
             sink_ends_begin_at(sink->ends, stored->partition, chain->from, chain->first_row);
         } else {
-            forget(sink, stored, "what waits of it does not reach its end");
+            forget(sink, stored, "its waiting rows do not reach its end");
         }
     }
 }

@@ -510,7 +510,7 @@ void writer_commit(Writer *writer, Append **appends, size_t count) {
         for (size_t i = 1; i < count; i++)
             if (append_bytes(appends[i]) > append_bytes(appends[largest])) largest = i;
         bool all = append_bytes(appends[largest]) < (1u << 20);
-        log_warning("the log is full: %s refused", all ? "all that waits is" : "a large request is");
+        log_warning("the log is full: %s refused", all ? "all waiting rows are" : "a large request is");
         if (all) {
             answer_all(appends, count, APPEND_FULL);
             return;

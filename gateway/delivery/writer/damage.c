@@ -41,7 +41,7 @@ void writer_stop_sink(SinkState *sink, const char *why) {
     sink->stopped = true;
     if (sink->rules->gate) atomic_store(&sink->rules->gate->closed, true);
     sink_set_error(sink, why);
-    log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
+    log_error("sink number %u is stopped, the others continue: %s", sink->totals.sink, why);
 }
 
 void damage_take_note(SinkState *sink, const char *text, bool stays) {

@@ -156,7 +156,7 @@ static int run_discards(Writer *writer, Txn *txn, Define *define, Error *error) 
         writer_unqueue_stage(writer, sink);
         int r = discard(writer, txn, sink, &define->discarded_rows, error);
         if (r < 0) return r;
-        sink_waiters_fail(sink, 0, -ECANCELED, "The sink was deleted and what waited was dropped.");
+        sink_waiters_fail(sink, 0, -ECANCELED, "The sink was deleted and its waiting rows were dropped.");
     }
     return 0;
 }
@@ -175,8 +175,8 @@ void writer_define(Writer *writer, Define *define) {
     for (size_t i = 0; i < define->sink_count; i++) {
         const SinkState *sink = writer_sink(writer, define->sinks[i].sink->number);
         if (!define->sinks[i].discard || !sink || !sink->stopped) continue;
-        answer_define(define,
-                      error_set(error, -EBADMSG, "What waits cannot be dropped, delete the sink without that: %s", sink_error(sink)));
+        answer_define(define, error_set(error, -EBADMSG, "The waiting rows cannot be dropped; delete the sink without discard: %s",
+                                        sink_error(sink)));
         return;
     }
     char **targets = calloc(define->sink_count + 1, sizeof *targets);

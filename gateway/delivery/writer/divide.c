@@ -108,7 +108,7 @@ static int read_file(Writer *writer, Divide *divide, Error *error) {
 static void failed(Writer *writer, SinkState *sink, const Uuid *file, const Error *error) {
     WaitingFile *waiting = waiting_find(sink->waiting, file);
     check(waiting);
-    log_failure(LOG_WARNING, "a file that takes too long cannot be divided; it is tried again whole", error);
+    log_failure(LOG_WARNING, "a file that takes too long cannot be divided; it is tried again as a whole", error);
     if (waiting->dividing) waiting_come_back(&waiting->dividing);
     sink->imports->failures++;
     sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
@@ -210,7 +210,7 @@ void writer_divide_ended(Writer *writer, Divide *take_divide) {
         int r = record(writer, txn, sink, divide, &error);
         if (writer_record_end(writer, txn, r, "cannot record a divided file", &error)) {
             writer->space->staging_bytes += divide->record.bytes;
-            log_info("a file of %s goes on in parts: it took too long", sink->label ? sink->label : "a sink");
+            log_info("a file of %s is divided into parts: it took too long", sink->label ? sink->label : "a sink");
             writer_schedule(writer, sink);
         }
     }

@@ -136,7 +136,7 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
         return;
     }
     if (r < 0) {
-        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &error);
+        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it keeps waiting", &error);
         expire_free(expire);
         if (writer_repaired(writer, &error)) return;
         file->expire_after = writer->now->boot + EXPIRY_AGAIN;
@@ -183,7 +183,7 @@ void writer_expire_ended(Writer *writer, Expire *take_expire) {
     check(writer->imports->expiring > 0);
     writer->imports->expiring--;
     if (expire->request.result < 0) {
-        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &expire->request.error);
+        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it keeps waiting", &expire->request.error);
         WaitingFile *waiting = waiting_find(sink->waiting, &expire->file);
         check(waiting);
         waiting_come_back(&waiting->expiring);

@@ -41,9 +41,9 @@ static int refuse(const MissingSlices *missing, Error *error) {
     log_missing(missing);
     return error_set(error, -EILSEQ,
                      "%zu staging files with %" PRIu64
-                     " rows that wait for their import are missing or too short, such as \"%s\" with rows "
-                     "of sink %s: mount what belongs under staging/ or put the files back, and start again; if they are lost for good, one "
-                     "start of `sluice serve --give-up-missing-packs` quarantines these rows",
+                     " rows that wait for their import are missing or too short, such as \"%s\" with rows of sink %s: mount the file "
+                     "system of staging/ or put the files back, and start again; if they are lost, one start of `sluice serve "
+                     "--give-up-missing-packs` quarantines these rows",
                      missing->packs, missing->rows, path, label_of(missing, 0));
 }
 

@@ -340,7 +340,7 @@ static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *
     waiting_regain_rows(sink->waiting, waiting, rows);
     uint64_t returned = left_out > load->file.left_out ? left_out - load->file.left_out : 0;
     totals_regain(&sink->totals, rows > returned ? rows - returned : 0, returned);
-    log_info("%" PRIu64 " rows of sink %s that were given up are at the destination: they count as imported", rows, load->file.label);
+    log_info("%" PRIu64 " rows of sink %s that were given up are at the destination: they are counted as imported", rows, load->file.label);
     return 0;
 }
 
@@ -488,7 +488,7 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
 static void shrink(Writer *writer, SinkState *sink, LoadJob *job) {
     metrics_add(METRIC_IMPORT_FAILURES, 1);
     sink_set_error(sink, job->request.error.text);
-    log_warning("import of %s took too long, goes on with less at once: %s", job->label, job->request.error.text);
+    log_warning("import of %s took too long and continues in smaller parts: %s", job->label, job->request.error.text);
     if (job->file_count == 1) writer_begin_divide(writer, sink, waiting_find(sink->waiting, &job->files[0].file.id));
 }
 

@@ -134,7 +134,8 @@ void writer_order_connection(Writer *writer, const ConnectionOrder *order) {
         SinkState *sink = writer->sinks->items[i];
         if (!sink || !sink_goes_to(sink, connection)) continue;
         if (!order->paused) leave_out_pause(sink, connection, since, writer->now->running);
-        if (order->paused) sink_waiters_fail(sink, 0, -EBUSY, "The connection was paused before all was imported; what waits is kept.");
+        if (order->paused)
+            sink_waiters_fail(sink, 0, -EBUSY, "The connection was paused before everything was imported; the waiting rows are kept.");
         writer_schedule(writer, sink);
     }
 }
@@ -145,5 +146,6 @@ void writer_pause(Writer *writer, SinkState *sink, const SinkOrder *order) {
     if (paused) leave_out_pause(sink, NULL, sink->rules->paused_since, pause_end_of(writer, order));
     sink->rules->paused = pauses;
     if (pauses && (!paused || since > sink->rules->paused_since)) sink->rules->paused_since = since;
-    if (pauses && !paused) sink_waiters_fail(sink, 0, -EBUSY, "The sink was paused before all was imported; what waits is kept.");
+    if (pauses && !paused)
+        sink_waiters_fail(sink, 0, -EBUSY, "The sink was paused before everything was imported; the waiting rows are kept.");
 }

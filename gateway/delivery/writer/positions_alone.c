@@ -162,7 +162,7 @@ static int read_file(Writer *writer, Txn *txn, LoadJob *job, const WaitingFile *
 int writer_begin_delete(Writer *writer, SinkState *sink, WaitingFile *file, FileAction *action) {
     Error *error = &action->request.error;
     if (file != &sink->waiting->items[0] || sink->log->ahead.count > 0)
-        return error_set(error, -EBUSY, "Files of this sink go in the order of their rows: delete the oldest one first.");
+        return error_set(error, -EBUSY, "Files of this sink are imported in the order of their rows: delete the oldest one first.");
     if (sink->imports->running || file->connection->paused || writer->drain->begun)
         return error_set(error, -EBUSY, "The sink is being imported, or its connection is paused.");
     Txn *txn;

@@ -63,7 +63,7 @@ static int load_version(void *context, Span key, Span document, Error *error) {
     uint32_t number;
     int r = versions_sink_of(key, &number, error);
     if (r < 0 || number == 0 || number >= recovery->next_sink) {
-        log_error("a record of where files of a sink go has a damaged key: it is left out");
+        log_error("the record of a target of a sink has a damaged key: it is ignored");
         metrics_add(METRIC_DAMAGED_RECORDS, 1);
         return 0;
     }

@@ -181,7 +181,7 @@ static void expire_rejects(Writer *writer) {
         if (cut.number == 0 || !writer_record_begin(writer, &txn)) continue;
         r = rejects_remove(txn, sink->totals.sink, cut.number, &removed, &error);
         if (writer_record_end(writer, txn, r, "cannot remove old rejects", &error))
-            log_info("%" PRIu64 " rejects of sink %s are removed: their time is over", removed, sink->label ? sink->label : "?");
+            log_info("%" PRIu64 " rejects of sink %s are removed: their retention has passed", removed, sink->label ? sink->label : "?");
     }
 }
 
@@ -198,7 +198,7 @@ static bool expire_copies(Writer *writer) {
         txn_abort(txn);
     }
     if (r < 0) {
-        log_failure(LOG_WARNING, "cannot look at the copies of expired files and orphans", &error);
+        log_failure(LOG_WARNING, "cannot read the copies of expired files and orphans", &error);
         return false;
     }
     bool recorded = copies.count > 0 && writer_record_begin(writer, &txn);
@@ -257,7 +257,7 @@ static void mind_budget(Writer *writer) {
     Error error = {0};
     writer->space->checked = writer->now->boot;
     if (files->space(files, &writer->space->free_bytes, &total, &error) < 0) {
-        log_failure(LOG_WARNING, "cannot ask for the free space", &error);
+        log_failure(LOG_WARNING, "cannot read the free space", &error);
         writer->space->free_bytes = UINT64_MAX;
     }
     Usage *usage = writer->options.usage;
@@ -270,7 +270,7 @@ static void mind_budget(Writer *writer) {
     }
     if (now_short) let_all_go(writer);
     if (now_short && !was_short) log_error("the disk budget is used up: events are refused until there is space again");
-    if (!now_short && was_short) log_info("there is disk space again: events are taken");
+    if (!now_short && was_short) log_info("there is disk space again: events are accepted");
     writer->space->is_short = now_short;
     atomic_store(&usage->intake_stopped, now_short);
 }

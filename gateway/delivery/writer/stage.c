@@ -138,7 +138,7 @@ void writer_evaluate(Writer *writer, SinkState *sink) {
         bool stage = sink->log->count > 0 && (verdict.stage || sink->stage->forced || (reason != CLOSE_NONE && !only_file));
         if (stage && stageable_runs(sink) == 0) {
             Error error = {0};
-            (void)error_set(&error, -EBADMSG, "rows of mapping version %u wait in the log, but the record of where they go is damaged",
+            (void)error_set(&error, -EBADMSG, "rows of mapping version %u wait in the log, but the record of their target is damaged",
                             sink->log->runs[0].mapping_version);
             sink_set_error(sink, error.text);
             log_warning("sink %s: %s", sink->label, error.text);

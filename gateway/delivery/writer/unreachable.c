@@ -11,7 +11,7 @@
 void writer_note_reachable(Writer *writer, WriterConnection *connection) {
     if (connection->failures == 0) return;
     usec_t since = writer->now->boot - connection->failing_boot;
-    log_info("connection %s answers again after %" PRId64 " s; %u tries in a row had not reached it", connection->name, since / USEC_SECOND,
+    log_info("connection %s answers again after %" PRId64 " s; the last %u tries had failed", connection->name, since / USEC_SECOND,
              connection->failures);
     connection->failures = 0;
     connection->last_error[0] = '\0';

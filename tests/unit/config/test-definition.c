@@ -87,7 +87,7 @@ static void wrong_sources_are_refused_by_name(void **state) {
         {"{\"name\":\"a\\nb\"}", "control characters"},
         {"{\"name\":\"01234567890123456789012345678901234567890\"}", "1 to 40 characters, not 41"},
         {"{\"name\":\"\\u65e5\\u672c\"}", "give \"sourceId\" too"},
-        {"{\"name\":\"a\",\"sourceId\":\"A\"}", "Field \"sourceId\" must be 1 to 48 of"},
+        {"{\"name\":\"a\",\"sourceId\":\"A\"}", "Field \"sourceId\" must have 1 to 48 characters"},
         {"{\"name\":\"a\",\"secret\":\"short\"}", "Field \"secret\" must be 32 to 256 of"},
         {"{\"name\":\"a\",\"secret\":\"0123456789012345678901234567890/\"}", "Field \"secret\" must be"},
         {"{\"name\":\"a\",\"type\":\"stream\"}", "not supported by this build yet"},
@@ -105,10 +105,10 @@ static void wrong_sources_are_refused_by_name(void **state) {
         {"{\"name\":\"a\",\"cors\":{\"origins\":[\"shop.example\"]}}", "an origin is \"https://HOST\""},
         {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://shop.example/\"]}}", "without path and slash"},
         {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://Shop.example\"]}}", "in small letters"},
-        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://shop.example:443\"]}}", "leaves the usual port"},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://shop.example:443\"]}}", "leaves out the default port"},
         {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://[::1\"]}}", "without path and slash"},
-        {"{\"name\":\"a\",\"version\":{}}", "Field \"version\" is decided by the server"},
-        {"{\"name\":\"a\",\"sinks\":[]}", "endpoint of its own"},
+        {"{\"name\":\"a\",\"version\":{}}", "Field \"version\" is set by the server"},
+        {"{\"name\":\"a\",\"sinks\":[]}", "has its own endpoint"},
         {"{\"name\":\"a\",\"description\":[]}", "Field \"description\" must be a string, not an array"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -229,23 +229,25 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {"{\"name\":\"a\",\"table\":{\"tableId\":\"t\"}}", "needs a \"mapping\""},
         {SINK("", ""), "Field \"table.mapping.columns\" must have 1 to 100 items, not 0"},
         {SINK(ID_COLUMN, "\"strategy\":\"merge\","), "Field \"table.strategy\" is \"merge\", which needs a column"},
-        {SINK(ID_COLUMN, "\"allowEmpty\":true,"), "Field \"table.allowEmpty\" belongs to the strategy \"replace\" only"},
+        {SINK(ID_COLUMN, "\"allowEmpty\":true,"), "Field \"table.allowEmpty\" is only for the strategy \"replace\""},
         {SINK(ID_COLUMN, "\"strategy\":\"replace\",\"onSchemaDrift\":\"ignore\","),
-         "Field \"table.onSchemaDrift\" is \"ignore\", which the strategy \"replace\" does not have: it must be \"fail\" or \"evolve\""},
+         "Field \"table.onSchemaDrift\" is \"ignore\", which is not possible with the strategy \"replace\": it must be \"fail\" or "
+         "\"evolve\""},
         {SINK(ID_COLUMN, "\"strategy\":\"replace\",\"mergeIf\":{\"newerBy\":\"id\"},"),
-         "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key"},
+         "is only for the strategy \"merge\", and for \"replace\" with a primary key"},
         {"{\"name\":\"a\",\"table\":{\"strategy\":\"replace\",\"tableId\":\"s.t12345678901234567890123456789012345678901234567890123456\","
          "\"mapping\":{\"columns\":[" ID_COLUMN "]}}}",
-         "Field \"table.tableId\" must have at most 54 bytes behind the last dot with the strategy \"replace\""},
-        {SINK(ID_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "Field \"table.mergeIf\" belongs to the strategy \"merge\" only"},
-        {SINK(KEY_COLUMN, "\"strategy\":\"append\",\"mergeIf\":{\"newerBy\":\"id\"},"), "belongs to the strategy \"merge\" only"},
+         "Field \"table.tableId\" must have at most 54 bytes after the last dot with the strategy \"replace\""},
+        {SINK(ID_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "Field \"table.mergeIf\" is only for the strategy \"merge\""},
+        {SINK(KEY_COLUMN, "\"strategy\":\"append\",\"mergeIf\":{\"newerBy\":\"id\"},"), "is only for the strategy \"merge\""},
         {SINK(KEY_COLUMN, "\"mergeIf\":{},"), "Field \"table.mergeIf\" needs \"newerBy\""},
-        {SINK(KEY_COLUMN, "\"mergeIf\":{\"newerBy\":\"n\"},"), "Field \"table.mergeIf.newerBy\" is \"n\", which is the name of no column"},
+        {SINK(KEY_COLUMN, "\"mergeIf\":{\"newerBy\":\"n\"},"),
+         "Field \"table.mergeIf.newerBy\" is \"n\", which is not the name of a column"},
         {SINK(KEY_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "newerBy\" is \"id\", which is part of the primary key"},
         {SINK(KEY_COLUMN ",{\"name\":\"n\",\"type\":\"body\"}", "\"mergeIf\":{\"newerBy\":\"n\"},"),
          "newerBy\" is \"n\" of dataType \"text\", and must be of \"integer\""},
         {SINK(ID_COLUMN, "\"deleteOn\":{\"path\":\"op\",\"equals\":\"d\"},"),
-         "Field \"table.deleteOn\" belongs to the strategy \"merge\" only"},
+         "Field \"table.deleteOn\" is only for the strategy \"merge\""},
         {SINK(KEY_COLUMN, "\"deleteOn\":{},"), "Field \"table.deleteOn\" needs \"path\" and \"equals\", or \"tombstone\": true"},
         {SINK(KEY_COLUMN, "\"deleteOn\":{\"path\":\"op\"},"), "Field \"table.deleteOn\" needs \"path\" and \"equals\" together"},
         {SINK(KEY_COLUMN, "\"deleteOn\":{\"equals\":\"d\"},"), "needs \"path\" and \"equals\" together"},
@@ -263,13 +265,13 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":5}", ""), "columns[0].mask\" must be a string, not an integer"},
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":\"\"}", ""), "columns[0].mask\" must have 1 to 1024 bytes"},
         {SINK("{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"dataType\":\"integer\",\"mask\":\"stars\"}", ""),
-         "columns[0].mask\" is \"stars\", which is of columns of dataType \"text\", not \"integer\""},
+         "columns[0].mask\" is \"stars\", which is for columns of dataType \"text\", not \"integer\""},
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"primaryKey\":true,\"mask\":\"redact\"}", ""), "a primary key may have \"hash\""},
         {SINK(KEY_COLUMN ",{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"dataType\":\"integer\",\"mask\":\"round:5\"}",
               "\"mergeIf\":{\"newerBy\":\"m\"},"),
          "mergeIf.newerBy\" is \"m\", which has a mask"},
         {SINK("{\"name\":\"m\",\"type\":\"path\"}", ""), "needs a \"path\""},
-        {SINK("{\"name\":\"m\",\"type\":\"id\",\"path\":\"a\"}", ""), "columns[0].path\" belongs to columns of type \"path\" only"},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"path\":\"a\"}", ""), "columns[0].path\" is only for columns of type \"path\""},
         {SINK("{\"name\":\"m\",\"type\":\"body\",\"defaultValue\":\"a\"}", ""), "defaultValue\" belongs to"},
         {SINK("{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"template\":{}}", ""), "template\" belongs to"},
         {SINK("{\"name\":\"m\",\"type\":\"template\"}", ""), "needs a \"template\""},
@@ -280,14 +282,14 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {SINK("{\"name\":\"m\",\"type\":\"body\",\"rawString\":true}", ""), "rawString\" belongs to"},
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"dataType\":\"integer\"}", ""), "is \"integer\", which a column of type \"id\" never fits"},
         {SINK("{\"name\":\"m\",\"type\":\"body\",\"dataType\":\"int\"}", ""), "must be one of text, integer, number"},
-        {SINK("{\"name\":\"m\",\"type\":\"body\",\"dataType\":\"json\",\"primaryKey\":true}", ""), "cannot stand on dataType \"json\""},
+        {SINK("{\"name\":\"m\",\"type\":\"body\",\"dataType\":\"json\",\"primaryKey\":true}", ""), "cannot be used with dataType \"json\""},
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"primaryKey\":\"yes\"}", ""), "primaryKey\" must be true or false, not a string"},
         {SINK("{\"name\":\"m\"}", ""), "Field \"table.mapping.columns[0]\" needs a \"type\""},
         {SINK("{\"type\":\"id\"}", ""), "Field \"table.mapping.columns[0]\" needs a \"name\""},
         {SINK("{\"name\":\"a\\u0007\",\"type\":\"id\"}", ""), "control characters"},
         {SINK("{\"name\":\"0123456789012345678901234567890123456789012345678901234567890123\",\"type\":\"id\"}", ""),
          "1 to 63 bytes, not 64"},
-        {SINK(ID_COLUMN ",{\"name\":\"ID\",\"type\":\"ip\"}", ""), "columns[1].name\" is \"ID\", and so is the name of column 0"},
+        {SINK(ID_COLUMN ",{\"name\":\"ID\",\"type\":\"ip\"}", ""), "columns[1].name\" is \"ID\", the same name as column 0"},
         {SINK("5", ""), "Field \"table.mapping.columns[0]\" must be an object, not an integer"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -374,7 +376,7 @@ static void a_patch_is_a_merge(void **state) {
                  {"{\"rate\":{\"colour\":null,\"events\":1}}", "colour"},
                  {"[1]", "must be an object, not an array"},
                  {"{\"rate\":{\"events\":null}}", "Field \"rate\" needs \"events\""},
-                 {"{\"http\":{\"url\":\"x\"}}", "Field \"http\" is decided by the server"},
+                 {"{\"http\":{\"url\":\"x\"}}", "Field \"http\" is set by the server"},
                  {"{\"framing\":{}}", "Field \"framing\" must be a string, not an object"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error error = {0};
@@ -696,10 +698,10 @@ static void a_default_is_what_it_was_declared(void **state) {
     refuses_sink(SINK("{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\",\"defaultValue\":[]}", ""),
                  "Field \"table.mapping.columns[0].defaultValue\" must be a text, a number, a boolean or null, not an array");
     refuses_sink(SINK("{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\",\"defaultValue\":null,\"primaryKey\":true}", ""),
-                 "\"table.mapping.columns[0].defaultValue\" is null, and a primary key is never NULL");
+                 "\"table.mapping.columns[0].defaultValue\" is null, but a primary key cannot be NULL");
     refuses_sink(SINK("{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\",\"defaultValue\":null,\"optional\":true}", ""),
-                 "cannot stand beside \"defaultValue\"");
-    refuses_sink(SINK("{\"name\":\"a\",\"type\":\"id\",\"defaultValue\":null}", ""), "belongs to columns of type \"path\" only");
+                 "cannot be combined with \"defaultValue\"");
+    refuses_sink(SINK("{\"name\":\"a\",\"type\":\"id\",\"defaultValue\":null}", ""), "is only for columns of type \"path\"");
 }
 
 /* An earlier program took a leading `$`, and spellings that are refused now, for keys. */
@@ -711,7 +713,7 @@ static void stored_paths_keep_their_meaning(void **state) {
     refuses_sink(SINK("{\"name\":\"a\",\"type\":\"path\",\"path\":\"/a/0\"}", ""),
                  "Field \"table.mapping.columns[0].path\" is a JSON pointer, write it as a.0");
     refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"infer\":{\"exclude\":[\"a\", \" b\"]}}}}",
-                 "Field \"table.mapping.infer.exclude[1]\" has blanks around it, write it as b");
+                 "Field \"table.mapping.infer.exclude[1]\" has blanks before or after it, write it as b");
     refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"infer\":{\"typeHints\":{\"'b'\":\"text\"}}}}}",
                  "has quotes around it, write it as b");
     refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"explode\":\"a\\\\.b\",\"columns\":[" ID_COLUMN "]}}}",

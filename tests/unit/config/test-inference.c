@@ -222,13 +222,13 @@ static void wrong_inferences_are_refused(void **state) {
         {"{\"infer\":{\"typeHints\":{\"a\":\"number\"}}}", "Field \"table.mapping.infer.typeHints.a\" must be one of"},
         {"{\"infer\":{\"typeHints\":{\"\":\"text\"}}}", "must have 1 to 1024 bytes, not 0"},
         {"{\"infer\":{\"typeHints\":[]}}", "must be an object, not an array"},
-        {"{\"infer\":{\"exclude\":[\"a\",\"a\"]}}", "is there already, as item 0"},
+        {"{\"infer\":{\"exclude\":[\"a\",\"a\"]}}", "is a duplicate of item 0"},
         {"{\"infer\":{\"deep\":1}}", "is not known here"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"_REST\",\"type\":\"body\"}]}", "is \"_REST\", a column that \"infer\" makes"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"_offset\",\"type\":\"meta\",\"field\":\"partition\",\"dataType\":\"integer\"}]}",
-         "is \"_offset\", a column that \"infer\" makes, and that holds something else"},
+         "is \"_offset\", a column that \"infer\" creates, and that has other contents"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"r\",\"type\":\"rest\",\"dataType\":\"json\"}]}",
-         "is \"rest\", a column that only Sluice makes"},
+         "is \"rest\", a column that only Sluice creates"},
         {"{}", "needs \"columns\""},
         {"{\"columns\":[]}", "must have 1 to 100 items, not 0"},
     };
@@ -287,10 +287,10 @@ static void the_newer_row_is_told_by_a_base_column_too(void **state) {
     assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_at\"}", "");
     assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_offset\"}",
                  "\"table.mergeIf.newerBy\" is \"_offset\", a column that sources of this type do not have");
-    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_rest\"}", "is \"_rest\", which is no declared column");
-    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"updated\"}", "is not there with the first rows, so declare it");
+    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_rest\"}", "is \"_rest\", which is neither a declared column");
+    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"updated\"}", "does not exist for the first rows, so declare it");
     assert_wrong(HTTP, "{\"infer\":{}}", ",\"strategy\":\"merge\",\"mergeIf\":{\"newerBy\":\"_id\"}",
-                 "is \"_id\", which is no declared column");
+                 "is \"_id\", which is neither a declared column");
     assert_wrong(TOMBSTONES, "{\"infer\":{}}", ",\"strategy\":\"merge\",\"deleteOn\":{\"tombstone\":true}", "needs a primary key");
 }
 

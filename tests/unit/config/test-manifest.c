@@ -60,7 +60,7 @@ static void ids_are_filled_in_and_settings_become_a_list(void **state) {
 }
 
 static void errors_say_where(void **state) {
-    assert_refused("", "m.yaml:1:1: the manifest holds no source");
+    assert_refused("", "m.yaml:1:1: the manifest has no source");
     assert_refused("- 1\n", "m.yaml:1:1: A manifest document must be a map");
     assert_refused("name: x\n", "m.yaml:1:1: A manifest document needs a \"kind\": source");
     assert_refused("name: x\nkind: table\n", "m.yaml:2:7: Field \"kind\" must be one of source, not \"table\"");
@@ -84,7 +84,7 @@ static void errors_say_where(void **state) {
     assert_refused(HEAD SINKS "    settings:\n      - {key: nothing, value: 0}\n", "m.yaml:11:10: There is no setting \"nothing\"");
     assert_refused(HEAD "settings:\n  nothing: 0\n", "m.yaml:4:3: There is no setting \"nothing\"");
     assert_refused(HEAD "settings: 5\n", "m.yaml:3:11: Field \"settings\" must be a list");
-    assert_refused(HEAD "---\n" HEAD, "m.yaml:4:1: Source \"shop\" stands twice");
+    assert_refused(HEAD "---\n" HEAD, "m.yaml:4:1: Source \"shop\" is defined twice");
     assert_refused(HEAD "secret: short\n", "m.yaml:3:9: Field \"secret\" must be 32");
     assert_refused(HEAD "type: stream\n", "m.yaml:3:7: Field \"type\" is \"stream\", which is not supported");
 }

@@ -153,9 +153,9 @@ static void wrong_fields_are_refused_by_name(void **state) {
         {"{\"sourceId\":\"s\",\"type\":\"kafka\"}", "The definition needs \"kafka\" with \"connection\" and \"topics\""},
         {"{\"sourceId\":\"s\",\"type\":\"nats\"}", "The definition needs \"nats\" with \"connection\" and \"stream\""},
         {"{\"sourceId\":\"s\",\"type\":\"stream\"}", "\"stream\", which is not supported by this build yet"},
-        {"{\"sourceId\":\"s\",\"kafka\":{}}", "Field \"kafka\" belongs to sources of type \"kafka\""},
-        {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"nats\":{}}", "Field \"nats\" belongs to sources of type \"nats\""},
-        {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"framing\":\"lines\"}", "Field \"framing\" belongs to sources of type \"http\""},
+        {"{\"sourceId\":\"s\",\"kafka\":{}}", "Field \"kafka\" is only for sources of type \"kafka\""},
+        {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"nats\":{}}", "Field \"nats\" is only for sources of type \"nats\""},
+        {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"framing\":\"lines\"}", "Field \"framing\" is only for sources of type \"http\""},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":1}", "Field \"kafka\" must be an object, not an integer"},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"topics\":[\"a\"]}}",
          "Field \"kafka\" needs \"connection\": the name of a connection of type kafka"},
@@ -163,7 +163,7 @@ static void wrong_fields_are_refused_by_name(void **state) {
         {"{\"sourceId\":\"s\",\"type\":\"nats\",\"nats\":{\"connection\":\"c\"}}",
          "Field \"nats\" needs \"stream\": the name of a JetStream stream"},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"C\",\"topics\":[\"a\"]}}",
-         "Field \"kafka.connection\" must be the name of a connection: 1 to 48 of a-z, 0-9, '-' and '_'"},
+         "Field \"kafka.connection\" must be the name of a connection: 1 to 48 characters (a-z, 0-9, '-' and '_')"},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"c\",\"topics\":[]}}",
          "Field \"kafka.topics\" must have 1 to 100 items, not 0"},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"c\",\"topics\":\"a\"}}",
@@ -173,11 +173,11 @@ static void wrong_fields_are_refused_by_name(void **state) {
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"c\",\"topics\":[\"..\"]}}",
          "Field \"kafka.topics[0]\" is \"..\""},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"c\",\"topics\":[\"a\",\"a\"]}}",
-         "Field \"kafka.topics[1]\" is there already, as item 0"},
+         "Field \"kafka.topics[1]\" is a duplicate of item 0"},
         {"{\"sourceId\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"c\",\"topics\":[\"^a(b\"]}}",
-         "Field \"kafka.topics[0]\" begins with '^' and is no regular expression (POSIX, extended): Unmatched ( or \\("},
+         "Field \"kafka.topics[0]\" begins with '^' but is not a regular expression (POSIX, extended): Unmatched ( or \\("},
         {KAFKA(",\"groupId\":\"\""), "Field \"kafka.groupId\" must have 1 to 249 bytes, not 0"},
-        {KAFKA(",\"groupId\":\"a\\tb\""), "Field \"kafka.groupId\" must not hold control characters"},
+        {KAFKA(",\"groupId\":\"a\\tb\""), "Field \"kafka.groupId\" must not contain control characters"},
         {KAFKA(",\"startFrom\":\"yesterday\""),
          "Field \"kafka.startFrom\" must be earliest, latest or a time as 2006-01-02T15:04:05Z (RFC 3339), not \"yesterday\""},
         {KAFKA(",\"startFrom\":{\"sequence\":1}"), "Field \"kafka.startFrom\" must be earliest, latest or a time as"},
@@ -194,13 +194,13 @@ static void wrong_fields_are_refused_by_name(void **state) {
         {KAFKA(",\"value\":\"avro\""), "Field \"kafka\" needs a \"registry\" with the \"url\" of a schema registry"},
         {NATS(",\"value\":\"jsonSchema\""), "Field \"nats\" needs a \"registry\""},
         {KAFKA(",\"registry\":{\"url\":\"http://h\"}"),
-         "Field \"kafka.registry\" belongs to sources of value \"avro\" and \"jsonSchema\" only"},
+         "Field \"kafka.registry\" is only for sources of value \"avro\" and \"jsonSchema\""},
         {KAFKA(",\"value\":\"avro\",\"registry\":{}"), "Field \"kafka.registry\" needs the \"url\" of a schema registry"},
         {KAFKA(",\"value\":\"avro\",\"registry\":{\"url\":\"r:8081\"}"),
          "Field \"kafka.registry.url\" must begin with http:// or https:// and a host"},
         {KAFKA(",\"value\":\"avro\",\"registry\":{\"url\":\"http://u:p@r\"}"), "Field \"kafka.registry.url\" must hold no user"},
         {KAFKA(",\"value\":\"avro\",\"registry\":{\"url\":\"http://r\",\"password\":\"p\"}"),
-         "Field \"kafka.registry.password\" must not stand here: put it in a file"},
+         "Field \"kafka.registry.password\" is not allowed here: put it in a file"},
         {KAFKA(",\"value\":\"avro\",\"registry\":{\"url\":\"http://r\",\"passwordFile\":\"p\"}"),
          "Field \"kafka.registry.passwordFile\" needs \"user\" with it"},
         {KAFKA(",\"loop\":\"no\""), "Field \"kafka.loop\" must be true or false, not a string"},
@@ -393,7 +393,7 @@ static void a_registry_comes_and_goes_with_the_value(void **state) {
     assert_int_equal(source_patched(source, to_avro, &with, &error), 0);
     assert_string_equal(source_bridge(with)->registry_url, "http://r");
     assert_int_equal(source_patched(with, to_text, &without, &error), -EINVAL);
-    assert_non_null(strstr(error.text, "Field \"kafka.registry\" belongs to sources of value"));
+    assert_non_null(strstr(error.text, "Field \"kafka.registry\" is only for sources of value"));
     assert_int_equal(source_patched(with, without_it, &without, &error), 0);
     assert_null(source_bridge(without)->registry_url);
     json_decref(to_avro);

@@ -142,10 +142,10 @@ static void wrong_kinds_and_fields_of_others_are_refused(void **state) {
         {"{\"name\":\"a\",\"type\":\"drip\"}", "needs a \"drip\""},
         {"{\"name\":\"a\",\"type\":\"drip\",\"drip\":{\"well\":\"w\",\"drops\":10}}", "Field \"drip.drops\" must be 1 to 9, not 10"},
         {"{\"name\":\"a\",\"type\":\"drip\",\"drip\":{\"well\":\"w\"},\"framing\":\"lines\"}",
-         "Field \"framing\" belongs to sources of type \"http\""},
+         "Field \"framing\" is only for sources of type \"http\""},
         {"{\"name\":\"a\",\"type\":\"brook\"}", "Field \"type\" is \"brook\", which is not supported by this build yet: use http"},
         {"{\"name\":\"a\",\"brook\":{}}", "Field \"brook\" is not supported by this build yet"},
-        {"{\"name\":\"a\",\"drip\":{\"well\":\"w\"}}", "Field \"drip\" belongs to sources of type \"drip\""},
+        {"{\"name\":\"a\",\"drip\":{\"well\":\"w\"}}", "Field \"drip\" is only for sources of type \"drip\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Source *source = NULL;
@@ -222,8 +222,8 @@ static void wrong_meta_columns_are_refused(void **state) {
         {SINK("{\"name\":\"o\",\"type\":\"meta\"}"), "needs a \"field\""},
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"header\"}"),
          "columns[0].field\" must be one of topic, partition, offset, key, subject, stream, sequence, timestamp, bridge, not \"header\""},
-        {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"topic\",\"path\":\"a\"}"), "belongs to columns of type"},
-        {SINK("{\"name\":\"o\",\"type\":\"id\",\"field\":\"topic\"}"), "columns[0].field\" belongs to columns of type \"meta\" only"},
+        {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"topic\",\"path\":\"a\"}"), "is only for columns of type"},
+        {SINK("{\"name\":\"o\",\"type\":\"id\",\"field\":\"topic\"}"), "columns[0].field\" is only for columns of type \"meta\""},
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\",\"dataType\":\"json\"}"),
          "columns[0].dataType\" is \"json\", which the meta field \"offset\" never fits"},
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"bridge\",\"dataType\":\"integer\"}"),

@@ -67,7 +67,7 @@ static void scalars_follow_the_core_schema(void **state) {
 
 static void wrong_yaml_says_where(void **state) {
     assert_refused("a: 1\nb: [1,\n", "m.yaml:3:1: ");
-    assert_refused("a: 1\na: 2", "m.yaml:2:1: this key stands twice");
+    assert_refused("a: 1\na: 2", "m.yaml:2:1: this key is given twice");
     assert_refused("a: !!str 5", "m.yaml:1:4: tags are not allowed");
     assert_refused("!x {}", "m.yaml:1:1: tags are not allowed");
     assert_refused("!x a: b", "tags are not allowed");

@@ -60,11 +60,11 @@ static void what_would_be_in_the_clear_is_refused(void **state) {
     Column masked[] = {{NAME("m"), .type = COLUMN_HEADERS, MASK("stars")}, {0}}, body[] = {{NAME("b"), .type = COLUMN_BODY}, {0}};
     Column covered[] = {{NAME("b"), .type = COLUMN_BODY, MASK("hash:plain")}, {0}};
     refuses_plan(&drop, body, NULL, &none, NULL);
-    refuses_plan(&drop, body, NULL, &elsewhere, "it would hold the whole event");
+    refuses_plan(&drop, body, NULL, &elsewhere, "it would contain the whole event");
     refuses_plan(&keep, body, NULL, &elsewhere, NULL);
     refuses_plan(&drop, masked, body, &none,
-                 "sink \"two\", column \"b\": it would hold the whole event, of which values are masked: give it a mask, "
-                 "or the source \"bodyPolicy\": \"keep\"");
+                 "sink \"two\", column \"b\": it would contain the whole event, and values of the event are masked: give it a mask, or the "
+                 "source \"bodyPolicy\": \"keep\"");
     refuses_plan(&drop, masked, covered, &none, NULL);
 }
 
@@ -108,7 +108,7 @@ static void what_templates_and_headers_would_hold_is_refused(void **state) {
         Column masked, clear;
         const char *words; /* NULL: nothing is wrong */
     } cases[] = {
-        {{PATH("a.b")}, {TEMPLATE("Body('a')")}, "reads a value that holds one"},
+        {{PATH("a.b")}, {TEMPLATE("Body('a')")}, "reads a value that contains a masked value"},
         {{PATH("a.b")}, {TEMPLATE("Body()")}, "reads the whole event"},
         {{PATH("a.b")}, {TEMPLATE("Body('.').a.b")}, "reads the whole event"},
         {{PATH("a.b")}, {TEMPLATE("BodyStr()")}, "reads the whole event"},
@@ -117,7 +117,7 @@ static void what_templates_and_headers_would_hold_is_refused(void **state) {
         {{PATH("a.b")}, {TEMPLATE("Body('a' + '.c')")}, "not written out"},
         {{PATH("a.b")}, {TEMPLATE("Body(path='c')")}, "not written out"},
         {{PATH("a.b")}, {TEMPLATE("Body('\\u0061')")}, "not written out"},
-        {{PATH("a.b")}, {TEMPLATE("Body('x', Body('a', null))")}, "reads a value that holds one"},
+        {{PATH("a.b")}, {TEMPLATE("Body('x', Body('a', null))")}, "reads a value that contains a masked value"},
         {{PATH("a.b")}, {TEMPLATE("Body('a.b')")}, NULL}, /* it says so itself */
         {{PATH("a.b")}, {TEMPLATE("Body('a.c', 1) + Body(\"d\")")}, NULL},
         {{PATH("a.b")}, {TEMPLATE("'Body()' + self.Body() /* Body() */")}, NULL},
@@ -125,7 +125,7 @@ static void what_templates_and_headers_would_hold_is_refused(void **state) {
         {{PATH("a.b")}, {TEMPLATE("HeaderStr()")}, NULL},
         {{.type = COLUMN_IP}, {TEMPLATE("Body()")}, NULL},
         {{TEMPLATE("Body('a.b')")}, {PATH("a")}, "the value at path \"a\" holds one"},
-        {{TEMPLATE("Body('a.b')")}, {TEMPLATE("Body('a')")}, "reads a value that holds one"},
+        {{TEMPLATE("Body('a.b')")}, {TEMPLATE("Body('a')")}, "reads a value that contains a masked value"},
         {{TEMPLATE("Body('a.b')")}, {PATH("a.b")}, NULL},
         {{TEMPLATE("local p = 'a'; Body(p)")}, {TEMPLATE("Body()")}, "reads the whole event"},
         {{.type = COLUMN_HEADERS}, {.type = COLUMN_HEADERS}, "all headers"},
@@ -170,8 +170,8 @@ static void a_sink_that_infers_beside_one_that_masks(void **state) {
          1,
          NULL,
          {0},
-         "sink \"two\": its columns are inferred to a depth of 1, and would hold in the clear what column "
-         "\"m\" of sink \"one\" masks: let \"infer\" exclude \"a\""},
+         "sink \"two\": its columns are inferred to a depth of 1, and would store unmasked what column \"m\" of sink \"one\" masks: let "
+         "\"infer\" exclude \"a\""},
         {{PATH("a")}, NULL, 1, "a", {0}, NULL},
         {{PATH("a")}, NULL, 1, "b", {0}, "exclude \"a\""},
         {{PATH("a")}, NULL, 1, NULL, {NAME("x"), PATH("a"), MASK("md5")}, NULL},
@@ -186,7 +186,7 @@ static void a_sink_that_infers_beside_one_that_masks(void **state) {
         {{PATH("a.b")}, NULL, 1, NULL, {NAME("x"), PATH("a"), MASK("md5")}, NULL},
         {{PATH("a.b")}, NULL, 2, NULL, {NAME("x"), PATH("a.b"), MASK("md5")}, NULL},
         {{PATH("a.b")}, NULL, 2, NULL, {NAME("x"), PATH("a")}, "exclude \"a.b\""},
-        {{PATH("a.b")}, NULL, 2, "a.b", {NAME("x"), PATH("a")}, "the value at path \"a\" holds one that is masked"},
+        {{PATH("a.b")}, NULL, 2, "a.b", {NAME("x"), PATH("a")}, "the value at path \"a\" contains a masked value"},
         {{PATH("a[0].b")}, NULL, 3, "a", {0}, NULL},
         {{PATH("a.0")}, NULL, 2, "a.0", {0}, "exclude \"a\""}, /* of an array too */
         {{PATH("a[\"0\"]")}, NULL, 2, "a.0", {0}, NULL},
@@ -260,7 +260,7 @@ static void masks_where_columns_are_inferred(void **state) {
             mapper_free(mapper);
             plan_unref(plan);
         } else
-            assert_non_null(strstr(error.text, "would hold in the clear what column \"m\" of sink \"one\" masks"));
+            assert_non_null(strstr(error.text, "would store unmasked what column \"m\" of sink \"one\" masks"));
         assert_int_equal(plan_compile(&keep, &list, 1, &plan, &error), 0);
         plan_unref(plan);
     }

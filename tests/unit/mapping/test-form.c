@@ -137,7 +137,7 @@ static void limits_are_exact(void **state) {
     }
     /* Indexes: nine digits. */
     form_gives("a[999999998]=1&a[]=2", 20, "{\"a\":{\"999999998\":\"1\",\"999999999\":\"2\"}}", NULL);
-    form_gives("a[999999999]=1&a[]=2", 20, NULL, "no index behind 999999999 for [] at byte 15");
+    form_gives("a[999999999]=1&a[]=2", 20, NULL, "no index can follow 999999999 for [] at byte 15");
     form_gives("a[1000000000]=1&a[]=2", 21, "{\"a\":{\"1000000000\":\"1\",\"0\":\"2\"}}", NULL);
 }
 

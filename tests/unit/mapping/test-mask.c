@@ -190,7 +190,7 @@ static void wrong_masks_are_refused(void **state) {
     refuse("noise:1.01", -1, "at most 1");
     refuse("date_shift:36501", -1, "1..36500");
     refuse("fixed:\xff", -1, "not UTF-8");
-    refuse("stars", DATA_INTEGER, "is \"stars\", which is of columns of dataType \"text\", not \"integer\"");
+    refuse("stars", DATA_INTEGER, "is \"stars\", which is for columns of dataType \"text\", not \"integer\"");
     refuse("round:10", DATA_TEXT, "\"integer\", \"number\", \"decimal\"");
     refuse("round:0.5", DATA_INTEGER, "whole number");
     refuse("year_only", DATA_NUMBER, "\"text\", \"integer\", \"timestamp\", \"date\"");

@@ -153,8 +153,8 @@ static void meta_of_a_record(void **state) {
     assert_int_equal(run_map(&run, &(Event){.meta = &record.meta}), 2);
     assert_int_equal(run.failures[0].error, MAP_WRONG_TYPE);
     assert_string_equal(run.failures[0].column, "k");
-    assert_string_equal(run.failures[0].message, "Column \"k\" of dataType text: \"\\xff\" is not UTF-8 text without NUL, declare "
-                                                 "\"dataType\": \"bytes\" for the column of such senders.");
+    assert_string_equal(run.failures[0].message, "Column \"k\" of dataType text: \"\\xff\" is not UTF-8 text without NUL, use "
+                                                 "\"dataType\": \"bytes\" for a column with such values.");
     record_meta_kafka(&record, SPAN("t"), 0, 0, 0, (Span){0}, -1);
     assert_int_equal(run_map(&run, &(Event){.meta = &record.meta}), 0);
     row_is(&run, 0, "0,,t,\n");

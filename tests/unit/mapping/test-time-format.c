@@ -86,7 +86,7 @@ static void days_are_those_of_the_calendar(void **state) {
 static void patterns(void **state) {
     gives("%Y-%m-%d %H:%M:%S", false, "2024-02-29 23:59:59", "2024-02-29T23:59:59.000000Z");
     gives("%Y-%m-%d %H:%M:%S", false, "2024-02-29   3:5:9", "2024-02-29T03:05:09.000000Z");
-    gives("%Y-%m-%d %H:%M:%S", false, "2023-02-29 23:59:59", "is no day of the calendar");
+    gives("%Y-%m-%d %H:%M:%S", false, "2023-02-29 23:59:59", "is not a day of the calendar");
     gives("%Y-%m-%d %H:%M:%S", false, "2024-02-29 24:00:00", "does not fit the format");
     gives("%Y-%m-%d %H:%M:%S", false, "2024-02-29 23:59:59Z", "does not fit the format");
     gives("%Y-%m-%d %H:%M:%S", false, "2024-02-29 23:59", "does not fit the format");
@@ -111,7 +111,7 @@ static void patterns(void **state) {
     gives("%D %I:%M%p", false, "1/2/68 13:05PM", "does not fit the format");
     gives("%Y%m%d%H%M%S", false, "20240229235959", "2024-02-29T23:59:59.000000Z");
     gives("%Y-%j", false, "2024-366", "2024-12-31T00:00:00.000000Z");
-    gives("%Y-%j", false, "2023-366", "is no day of the calendar");
+    gives("%Y-%j", false, "2023-366", "is not a day of the calendar");
     gives("%Y-%j", true, "2023-060", "2023-03-01");
     gives("%s", false, "1700000000", "2023-11-14T22:13:20.000000Z");
     gives("%s.%f", false, "-1.5", "1969-12-31T23:59:58.500000Z");
@@ -142,16 +142,16 @@ static void refuses(const char *text, const char *words) {
 static void formats_that_say_no_time_are_refused(void **state) {
     refuses("", "is none of rfc3339");
     refuses("unixms", "is none of rfc3339");
-    refuses("YYYY-MM-DD", "no pattern with %");
+    refuses("YYYY-MM-DD", "nor a pattern with %");
     refuses("%Y-%m-%d %", "a % at byte 9");
     refuses("%Y-%m-%dT%Q", "a % at byte 9 without one of %Y");
     refuses("%Ey", "a % at byte 0");
-    refuses("%H:%M", "does not say which day");
-    refuses("%Y-%m", "does not say which day");
-    refuses("%m-%d", "does not say which day");
-    refuses("%Y-%m-%d %j", "does not say which day");
-    refuses("%Y-%b-%m-%d", "does not say which day");
-    refuses("%Y %y-%m-%d", "does not say which day");
+    refuses("%H:%M", "must define the day exactly once");
+    refuses("%Y-%m", "must define the day exactly once");
+    refuses("%m-%d", "must define the day exactly once");
+    refuses("%Y-%m-%d %j", "must define the day exactly once");
+    refuses("%Y-%b-%m-%d", "must define the day exactly once");
+    refuses("%Y %y-%m-%d", "must define the day exactly once");
     refuses("%F %d", "has %d twice");
     refuses("%F %I", "one of %I and %p");
     refuses("%F %H %p", "one of %I and %p");

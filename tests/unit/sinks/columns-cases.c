@@ -177,7 +177,7 @@ static void a_damaged_map_is_refused(void **state) {
     ColumnsJob job = {.owner = {.sink_label = "shop/orders"}, .target = &box.target, .most = MOST};
     Error error = {0};
     assert_int_equal(driver->columns(session, &job, &error), SINK_REFUSED);
-    assert_non_null(strstr(error.text, "\"x\" that no program wrote"));
+    assert_non_null(strstr(error.text, "\"x\" that Sluice did not write"));
 }
 
 /* Imports one row: "KEY VALUE …", by the columns of the target. */

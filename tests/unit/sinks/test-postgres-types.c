@@ -396,7 +396,7 @@ static void too_many_refused_rows(void **state) {
     prepare(session, &box);
     for (int i = 0; i < 20; i++) add_row(&box, i, i < 9 ? "1" : "70000");
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
-    assert_non_null(strstr(error.text, "refuses more than 10 rows"));
+    assert_non_null(strstr(error.text, "refused more than 10 rows"));
     assert_non_null(strstr(error.text, "column \"v\" is smallint: the value is out of range"));
     assert_int_equal(box.store_calls, 0);
     box.job.bad_rows_max = 11;

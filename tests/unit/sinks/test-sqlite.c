@@ -748,14 +748,14 @@ static void a_test_says_what_is_wrong_and_makes_nothing(void **state) {
     char path[128];
     (void)snprintf(path, sizeof path, "%s/tables.db", directory);
     assert_int_equal(try_test("tables.db", &test, &error), SINK_SOUND);
-    assert_non_null(strstr(test.note, "not there yet"));
+    assert_non_null(strstr(test.note, "does not exist yet"));
     assert_true(strncmp(test.version, "SQLite 3.", 9) == 0);
     assert_int_equal(access(path, F_OK), -1);
 
     assert_int_equal(try_test("missing/tables.db", &test, &error), SINK_FAULT_DATABASE);
     assert_non_null(strstr(error.text, "No such file or directory"));
     assert_int_equal(try_test("/tmp", &test, &error), SINK_FAULT_DATABASE);
-    assert_non_null(strstr(error.text, "it is no file"));
+    assert_non_null(strstr(error.text, "it is not a file"));
 
     FILE *file = fopen(path, "we");
     assert_non_null(file);

@@ -346,7 +346,7 @@ static void test_an_end_is_forgotten(void **state) {
     Repaired all;
     repaired_init(&all);
     fixture_flip(&all.fixture, DB_CURSORS, SPAN("C\0\0\0\1\0\0\0\3"), 20);
-    repair(&all, "the end of partition number 3 for sink 1 is damaged: its checksum differs; it is forgotten: nothing is lost");
+    repair(&all, "the end of partition number 3 for sink 1 is damaged: its checksum differs; it is removed, nothing is lost");
     Txn *txn = fixture_read(&all.fixture);
     assert_ends(txn, 0, "1:1=10 1:2=10 1:3=-1 7:2=10 ");
     txn_abort(txn);
@@ -363,8 +363,9 @@ static void test_a_mark_is_forgotten(void **state) {
     assert_ok(partition_mark_set(txn, 3, SPAN("1-8"), error));
     fixture_commit(txn);
     fixture_flip(&all.fixture, DB_CURSORS, SPAN("M\0\0\0\2"), 120);
-    repair(&all,
-           "the mark of partition number 2 is damaged: its checksum differs; it is forgotten: messages that the broker still has may come");
+    repair(
+        &all,
+        "the mark of partition number 2 is damaged: its checksum differs; it is removed: messages that the broker still has may be stored");
     txn = fixture_read(&all.fixture);
     assert_int_equal(partition_mark_find(txn, 2, &mark, NULL), PARTITION_NOT_FOUND);
     assert_mark(txn, 3, "1-8");
@@ -406,7 +407,7 @@ static void test_a_partition_that_nothing_says_is_forgotten(void **state) {
         fixture_commit(marks);
         if (!pack_is_there) assert_ok(pack_remove(all.files, &all.slice.pack, error));
         fixture_flip(&all.fixture, DB_CURSORS, (Span){.data = key, .size = 5}, 100);
-        repair(&all, "no staging file says which it is: it is removed, and what waits of it is read again");
+        repair(&all, "no staging file has it: it is removed, and its waiting records are read again");
         Txn *txn = fixture_write(&all.fixture);
         assert_int_equal(partition_find(txn, (uint32_t)key[4], &found, NULL), PARTITION_NOT_FOUND);
         assert_ends(txn, 0, pack_is_there ? "1:1=10 1:2=10 1:3=-1 7:2=10 " : "1:1=10 1:2=-1 1:3=10 7:2=-1 ");
@@ -426,7 +427,7 @@ static void test_the_last_number_is_found_again(void **state) {
     Partitions partitions;
     repaired_init(&all);
     fixture_flip(&all.fixture, DB_CURSORS, SPAN("N"), 30);
-    repair(&all, "it is the greatest one that is in use");
+    repair(&all, "it is the highest number in use");
     Txn *txn = fixture_write(&all.fixture);
     assert_ok(partitions_load(txn, &partitions, error));
     assert_int_equal(add(txn, &partitions, make("new", 0, 0)), 6);

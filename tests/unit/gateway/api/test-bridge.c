@@ -152,7 +152,8 @@ static void show_status(BridgeStatus *take_status) {
 static void others_have_no_bridge(void **state) {
     Harness *harness = *state;
     assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"h\"}", NULL), "success");
-    const char *part = "\"error\":\"stream.api.notABridge\",\"message\":\"Source \\\"h\\\" is of type http, which reads no broker.\"";
+    const char *part =
+        "\"error\":\"stream.api.notABridge\",\"message\":\"Source \\\"h\\\" is of type http, which does not read a broker.\"";
     answers(harness, "GET", SOURCES "/h/bridge", NULL, 404, part);
     answers(harness, "POST", SOURCES "/h/bridge/seek", "{\"to\":\"latest\"}", 404, part);
     answers(harness, "POST", SOURCES "/h/bridge/skip", "{\"topic\":\"a\",\"partition\":0,\"offset\":1}", 404, part);
@@ -253,7 +254,7 @@ static void wrong_bodies_name_their_place(void **state) {
         {"/seek", "{\"to\":{\"offset\":-1}}", "Field \\\"to.offset\\\""},
         {"/seek", "{\"to\":{\"offset\":1.5}}", "Field \\\"to.offset\\\""},
         {"/seek", "{\"to\":{\"offset\":1,\"of\":2}}", "Field \\\"to.of\\\" is not known"},
-        {"/seek", "{\"to\":{\"time\":\"yesterday\"}}", "Field \\\"to.time\\\" must be a time as"},
+        {"/seek", "{\"to\":{\"time\":\"yesterday\"}}", "Field \\\"to.time\\\" must be a time such as"},
         {"/seek", "{\"to\":{\"time\":\"1969-12-31T23:59:59Z\"}}", "Field \\\"to.time\\\" must not be before 1970"},
         {"/seek", "{\"to\":\"latest\",\"partition\":-1}", "Field \\\"partition\\\""},
         {"/seek", "{\"to\":\"latest\",\"partition\":2147483648}", "Field \\\"partition\\\""},
@@ -345,8 +346,9 @@ static void a_seek_says_what_became_of_each_sink(void **state) {
     add_sinks(seek, -ERANGE, -ERANGE);
     seek->request.result = -ERANGE;
     request_answer(&seek->request);
-    answered(harness, 409,
-             "\"error\":\"stream.api.seekGoesBack\",\"message\":\"It would go back, so that records come twice: ask with duplicates=true");
+    answered(
+        harness, 409,
+        "\"error\":\"stream.api.seekGoesBack\",\"message\":\"The position would go back, so records would come twice: use duplicates=true");
     seek = sought(harness, "", "{\"to\":\"earliest\"}");
     add_sinks(seek, 0, -ERANGE);
     seek->request.result = 1;
@@ -374,10 +376,10 @@ static void what_cannot_be_sought_says_why(void **state) {
     }
     answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\",\"sink\":\"m\"}", 404, "Source \\\"s\\\" has no sink \\\"m\\\".");
     nobody = true;
-    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Nobody reads source \\\"s\\\" now: ask again in a moment.");
+    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Source \\\"s\\\" now: try again later.");
     nobody = false;
     assert_string_equal(harness_task(harness, "PUT", SOURCES "/s/disable", NULL, NULL), "success");
-    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Nobody reads source \\\"s\\\" now: it is disabled.");
+    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Source \\\"s\\\" now: it is disabled.");
     assert_string_equal(harness_task(harness, "POST", SOURCES, NATS("d", ""), NULL), "success");
     answers(harness, "POST", SOURCES "/d/bridge/seek", "{\"to\":\"latest\"}", 409, "stream.api.noPositions");
     assert_int_equal(asked_count, 0);
@@ -389,7 +391,7 @@ static void seeks_on_their_way_are_bounded(void **state) {
     for (int i = 0; i < 10; i++) harness_turn(harness);
     assert_int_equal(asked_count, 32);
     (void)harness_send(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 0);
-    answered(harness, 503, "32 seeks are on their way already");
+    answered(harness, 503, "32 seeks are in progress already");
     for (size_t i = 0; i < 32; i++) request_refuse(asked[i], "The source is not read any more.");
     asked_count = 0;
     for (size_t i = 0; i < 32; i++) answered(harness, 409, "The source is not read any more.");
@@ -439,9 +441,10 @@ static void a_skip_names_the_record(void **state) {
     request_answer(&skip->request);
     answered(harness, 409, "\"error\":\"stream.api.notStoppedThere\",\"message\":\"The partition stopped at offset 98, not at 99.\"");
     skip = skipped(harness);
-    skip->request.result = error_set(&skip->request.error, -ENXIO, "The source reads no such topic or partition.");
+    skip->request.result = error_set(&skip->request.error, -ENXIO, "The source does not read such a topic or partition.");
     request_answer(&skip->request);
-    answered(harness, 404, "\"error\":\"stream.api.partitionNotFound\",\"message\":\"The source reads no such topic or partition.\"");
+    answered(harness, 404,
+             "\"error\":\"stream.api.partitionNotFound\",\"message\":\"The source does not read such a topic or partition.\"");
     request_refuse(&skipped(harness)->request, "The source is not read any more.");
     answered(harness, 409, "stream.api.bridgeNotRunning");
     nobody = true;

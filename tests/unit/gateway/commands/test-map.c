@@ -80,13 +80,13 @@ static void events_have_the_values_that_are_given(void **state) {
         "{\"sinkId\":\"k\",\"tableId\":\"k\",\"row\":{\"b\":\"kafka:a=b:3:17\",\"k\":\"\\\\xff\",\"o\":\"17\",\"n\":\"2\"}}\n");
     assert_string_equal(read_file("err"), "");
     assert_int_equal(MAP("-f", "tap.yaml"), EXIT_INVALID);
-    assert_non_null(strstr(read_file("err"), "Column \"b\" is part of the primary key, which null does not fit."));
+    assert_non_null(strstr(read_file("err"), "Column \"b\" is part of the primary key, which cannot be null."));
 }
 
 static void wrong_values_are_refused(void **state) {
     (void)state;
     assert_int_equal(MAP("-f", "tap.yaml", "--meta", "offset"), EXIT_USAGE);
-    assert_non_null(strstr(read_file("err"), "--meta wants 'FIELD=VALUE', not \"offset\""));
+    assert_non_null(strstr(read_file("err"), "--meta needs 'FIELD=VALUE', not \"offset\""));
     assert_int_equal(MAP("-f", "tap.yaml", "--meta", "offset=x"), EXIT_INVALID);
     assert_non_null(strstr(read_file("err"), "the meta field \"offset\" is \"x\", which is not a whole number from 0"));
     assert_int_equal(MAP("-f", "tap.yaml", "--meta", "stream=x"), EXIT_INVALID);

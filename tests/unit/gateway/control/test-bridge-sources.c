@@ -88,7 +88,7 @@ static void its_sinks_keep_positions(void **state) {
         "Connection \\\"heap\\\" is of type plain, which keeps no positions: a source of type kafka stores them with the rows";
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
     refuses(harness, "POST", SOURCES "/s/sinks", SINK("k", "events", "t"),
-            "\\\"events\\\" is of type kafka: it serves sources, and no sink");
+            "\\\"events\\\" is of type kafka: it is for sources only, and no sink");
     refuses(harness, "POST", SOURCES "/s/sinks", SINK("k", "heap", "t"), says);
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"connection\":\"heap\"}}", says);
@@ -98,11 +98,10 @@ static void its_sinks_keep_positions(void **state) {
     does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
     does(harness, "POST", SOURCES "/d/sinks", SINK("k", "heap", "v"), "The sink is created.");
     refuses(harness, "PATCH", SOURCES "/d", "{\"nats\":{\"durable\":\"none\"}}", "\\\"heap\\\" is of type plain, which keeps no positions");
-    does(harness, "DELETE", SOURCES "/d/sinks/k", NULL, "The sink is deleted; what waits is imported.");
+    does(harness, "DELETE", SOURCES "/d/sinks/k", NULL, "The sink is deleted; waiting rows are imported.");
     does(harness, "PATCH", SOURCES "/d", "{\"nats\":{\"durable\":\"none\"}}",
-         "The source is changed. What it has read is kept by \"nats.durable\", which is another one now: it starts anew, as \"startFrom\" "
-         "says, "
-         "unless it was read under that before.");
+         "The source is changed. What it has read is recorded by \"nats.durable\", which has changed: it starts again as \"startFrom\" "
+         "says, unless that one was used before.");
 }
 
 static void a_change_says_what_becomes_of_what_was_read(void **state) {
@@ -111,22 +110,19 @@ static void a_change_says_what_becomes_of_what_was_read(void **state) {
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"topics\":[\"a\",\"b\"]}}", "The source is changed.");
     does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"startFrom\":\"latest\"}}",
-         "The source is changed. Its \"startFrom\" counts only where nothing was read yet.");
+         "The source is changed. Its \"startFrom\" is used only where nothing was read yet.");
     does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"groupId\":\"g\"}}",
-         "The source is changed. What it has read is kept by \"kafka.groupId\", which is another one now: it starts anew, as \"startFrom\" "
-         "says, "
-         "unless it was read under that before.");
-    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"groupId\":\"g\"}}", "Nothing had to be changed.");
+         "The source is changed. What it has read is recorded by \"kafka.groupId\", which has changed: it starts again as \"startFrom\" "
+         "says, unless that one was used before.");
+    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"groupId\":\"g\"}}", "Nothing was changed.");
     does(harness, "PUT", SOURCES "/s/manifest",
          "{\"type\":\"kafka\",\"kafka\":{\"connection\":\"other\",\"topics\":[\"a\"]},\"sinks\":[" SINK("k", "local", "u") "]}",
-         "The source and its sinks are as declared. What it has read is kept by \"kafka.connection\", which is another one now: it starts "
-         "anew, "
-         "as \"startFrom\" says, unless it was read under that before. Positions belong to the table: where the new one has none of this "
-         "source, "
-         "it goes on behind the last record of the old one.");
+         "The source and its sinks are as declared. What it has read is recorded by \"kafka.connection\", which has changed: it starts "
+         "again as \"startFrom\" says, unless that one was used before. Positions belong to the table: where the new one has none of this "
+         "source, it continues after the last record of the old one.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"tableId\":\"w\"}}",
-         "The sink is changed. Positions belong to the table: where the new one has none of this source, it goes on behind the last record "
-         "of the old one.");
+         "The sink is changed. Positions belong to the table: where the new one has none of this source, it continues after the last "
+         "record of the old one.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"startFrom\":\"latest\",\"table\":{\"tableId\":\"w2\"}}",
          "The sink is changed. Positions belong to the table: where the new one has none of this source, it begins as the sink's "
          "\"startFrom\" says.");
@@ -146,7 +142,7 @@ static void where_a_sink_begins_is_stored(void **state) {
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
     does(harness, "PUT", SOURCES "/s/sinks/k/disable", NULL,
-         "The sink is disabled; what waits is imported. When it is enabled again it goes on where it stopped.");
+         "The sink is disabled; waiting rows are imported. When it is enabled again, it continues where it stopped.");
     for (int i = 0; i < 6; i++) {
         char body[60];
         (void)snprintf(body, sizeof body, "{\"table\":{\"tableId\":\"v%d\"}}", i % 5);
@@ -201,7 +197,7 @@ static void where_a_sink_begins_is_of_positions_alone(void **state) {
     does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
     refuses(harness, "POST", SOURCES "/h/sinks", body, "Field \\\"startFrom\\\" is for sinks of sources that read a broker");
     does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
-    refuses(harness, "POST", SOURCES "/d/sinks", body, "the broker keeps what the source has not acknowledged");
+    refuses(harness, "POST", SOURCES "/d/sinks", body, "the broker keeps the messages that the source has not acknowledged");
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
     does(harness, "POST", SOURCES "/s/sinks", body, "The sink is created.");
     refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"startFrom\":{\"sequence\":3}}", "must not be a sequence");
@@ -222,11 +218,11 @@ static void another_table_keeps_the_positions(void **state) {
     does(harness, "PATCH", SOURCES "/s/sinks/k?positions=keep", "{\"description\":\"d\"}", "The sink is changed.");
     assert_string_equal(harness->positions, "");
     does(harness, "PATCH", SOURCES "/s/sinks/k?positions=keep", "{\"table\":{\"tableId\":\"u\"}}",
-         "The sink is changed. The new table goes on at the positions of the old one.");
+         "The sink is changed. The new table continues at the positions of the old one.");
     assert_string_equal(harness->positions, "copy sluice-1-s t>u ");
     does(harness, "PUT", SOURCES "/s/sinks/k/disable", NULL,
-         "The sink is disabled; what waits is imported. The source has no enabled sink now: nothing is read, and new records wait in the "
-         "broker.");
+         "The sink is disabled; waiting rows are imported. The source has no enabled sink now: nothing is read, and new records wait in "
+         "the broker.");
     harness->positions[0] = '\0';
     json_t *task = NULL;
     assert_string_equal(
@@ -291,7 +287,7 @@ static void positions_go_with_their_sink(void **state) {
     assert_null(registry_find_sink(source, "l"));
     assert_non_null(registry_find_sink(source, "n"));
     harness->foreign_positions = true;
-    does(harness, "DELETE", SOURCES "/s/sinks/n", NULL, "The sink is deleted; what waits is imported.");
+    does(harness, "DELETE", SOURCES "/s/sinks/n", NULL, "The sink is deleted; waiting rows are imported.");
     harness->time_passed += 8 * USEC_DAY;
     for (int i = 0; i < 20; i++) harness_turn(harness);
     assert_null(registry_find_sink(source, "n"));
@@ -311,7 +307,7 @@ static void a_sink_whose_positions_are_removed_does_not_come_back(void **state) 
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
     delete_sink(harness, SOURCES "/s/sinks/k");
-    does(harness, "PUT", SOURCES "/s/sinks/k/undelete", "", "The sink is back.");
+    does(harness, "PUT", SOURCES "/s/sinks/k/undelete", "", "The sink is restored.");
     delete_sink(harness, SOURCES "/s/sinks/k");
     delete_sink(harness, SOURCES "/s");
     harness->loader_stands = true;
@@ -357,7 +353,7 @@ static void the_plan_of_a_manifest_has_it_too(void **state) {
     const char *of_source = json_string_value(json_object_get(json_object_get(plan, "source"), "note"));
     const json_t *sinks = json_object_get(plan, "sinks");
     const char *of_sink = json_string_value(json_object_get(json_array_get(sinks, 0), "note"));
-    assert_true(of_source && strncmp(of_source, "What it has read is kept by \"kafka.connection\", which", 53) == 0);
+    assert_true(of_source && strncmp(of_source, "What it has read is recorded by \"kafka.connection\", which", 53) == 0);
     assert_true(of_sink && strncmp(of_sink, "Positions belong to the table:", 30) == 0);
     assert_null(json_object_get(json_array_get(sinks, 1), "note"));
     json_decref(plan);
@@ -409,7 +405,7 @@ static void a_pause_is_shown(void **state) {
     api_call_free(answer);
 
     generation = harness->control->generation;
-    does(harness, "PUT", SOURCES "/h/pause", NULL, "The source is paused: events are taken, and no import of its sinks starts.");
+    does(harness, "PUT", SOURCES "/h/pause", NULL, "The source is paused: events are accepted, but no import of its sinks starts.");
     assert_int_equal(harness->control->generation, generation);
 }
 
@@ -484,10 +480,10 @@ static void a_source_that_ends_has_runs(void **state) {
 
     does(harness, "PATCH", SOURCES "/s", "{\"description\":\"d\"}", "The source is changed.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"name\":\"n\"}", "The sink is changed.");
-    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"onInvalid\":\"reject\"}", "Nothing had to be changed.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"onInvalid\":\"reject\"}", "Nothing was changed.");
     does(harness, "PATCH", SOURCES "/s/sinks/k/settings",
          "{\"settings\":[{\"key\":\"storage.level.local.encoding.sync.wait\",\"value\":false}]}", "The settings are changed.");
-    does(harness, "PUT", SOURCES "/s/disable", NULL, "The source is disabled; what waits is imported.");
+    does(harness, "PUT", SOURCES "/s/disable", NULL, "The source is disabled; waiting rows are imported.");
     does(harness, "PUT", SOURCES "/s/enable", NULL, "The source is enabled.");
     does(harness, "PUT", SOURCES "/s/pause", NULL, "The source is paused: nothing is read, and no import of its sinks starts.");
     does(harness, "PUT", SOURCES "/s/resume", NULL, "The source is resumed.");
@@ -499,7 +495,7 @@ static void a_source_that_is_finished_is_resumed(void **state) {
     does(harness, "POST", SOURCES, ENDS("s", ""), "The source is created.");
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     usec_t run = run_of(harness, "s");
-    const char *neither = "The source is neither paused nor finished: nothing had to be changed.";
+    const char *neither = "The source is neither paused nor finished: nothing was changed.";
     does(harness, "PUT", SOURCES "/s/resume", NULL, neither); /* nobody has said anything of it */
     let_it_say(harness, BRIDGE_RUNNING, run);
     does(harness, "PUT", SOURCES "/s/resume", NULL, neither);
@@ -517,7 +513,7 @@ static void a_source_that_is_finished_is_resumed(void **state) {
     does(harness, "PUT", SOURCES "/s/resume", NULL, neither);
     /* Another source is not asked about runs. */
     does(harness, "POST", SOURCES, KAFKA("o", "other", "[\"a\"]"), "The source is created.");
-    does(harness, "PUT", SOURCES "/o/resume", NULL, "Nothing had to be changed.");
+    does(harness, "PUT", SOURCES "/o/resume", NULL, "Nothing was changed.");
 }
 
 #define REPLACES(id, table, more)                                                                                                          \
@@ -558,8 +554,8 @@ static void tables_are_replaced_by_sources_that_end(void **state) {
     refuses(harness, "PATCH", SOURCES "/s/sinks/m?positions=keep", "{\"table\":{\"tableId\":\"w\"}}",
             "\\\"positions\\\" is not for the strategy \\\"replace\\\"");
     /* A deleted one does not count, and does not come back beside others. */
-    does(harness, "DELETE", SOURCES "/s/sinks/m", NULL, "The sink is deleted; what waits is imported.");
-    refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\"}}", "would be there twice");
+    does(harness, "DELETE", SOURCES "/s/sinks/m", NULL, "The sink is deleted; waiting rows are imported.");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\"}}", "would be stored twice");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\",\"tableId\":\"w\"}}",
          "The sink is changed. The source is read from its first record into the new table.");
     refuses(harness, "PUT", SOURCES "/s/sinks/m/undelete", NULL, all);
@@ -584,10 +580,10 @@ static void a_disabled_sink_goes_on_later(void **state) {
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
     does(harness, "PUT", SOURCES "/s/sinks/k/disable", NULL,
-         "The sink is disabled; what waits is imported. When it is enabled again it goes on where it stopped.");
+         "The sink is disabled; waiting rows are imported. When it is enabled again, it continues where it stopped.");
     does(harness, "PUT", SOURCES "/s/sinks/l/disable", NULL,
-         "The sink is disabled; what waits is imported. The source has no enabled sink now: nothing is read, and new records wait in the "
-         "broker.");
+         "The sink is disabled; waiting rows are imported. The source has no enabled sink now: nothing is read, and new records wait in "
+         "the broker.");
 }
 
 static void tests(Harness *harness, const char *connection, const char *names, bool positions) {
@@ -606,7 +602,7 @@ static void a_test_of_a_connection_looks_for_what_is_read(void **state) {
     does(harness, "POST", SOURCES, KAFKA("u", "other", "[\"d\"]"), "The source is created.");
     tests(harness, "events", "b ^a.* c ", false);
     tests(harness, "other", "d ", false);
-    does(harness, "DELETE", SOURCES "/t", NULL, "The source is deleted; what waits is imported.");
+    does(harness, "DELETE", SOURCES "/t", NULL, "The source is deleted; waiting rows are imported.");
     tests(harness, "events", "b ^a.* ", false);
     does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
     does(harness, "POST", SOURCES, NATS("e", ",\"durable\":\"none\""), "The source is created.");
@@ -642,10 +638,10 @@ static void two_sources_share_no_group(void **state) {
     does(harness, "POST", SOURCES, GROUP("f", "events", "[\"u\"]", ""), created);
     refuses_group(harness, "PATCH", SOURCES "/f", "{\"kafka\":{\"groupId\":\"g\"}}");
     does(harness, "PATCH", SOURCES "/a", "{\"kafka\":{\"topics\":[\"t\",\"u\",\"w\"]}}", "The source is changed.");
-    does(harness, "DELETE", SOURCES "/a", NULL, "The source is deleted; what waits is imported.");
+    does(harness, "DELETE", SOURCES "/a", NULL, "The source is deleted; waiting rows are imported.");
     does(harness, "PATCH", SOURCES "/f", "{\"kafka\":{\"groupId\":\"g\"}}",
-         "The source is changed. What it has read is kept by \"kafka.groupId\", which is another one now: it starts anew, as "
-         "\"startFrom\" says, unless it was read under that before.");
+         "The source is changed. What it has read is recorded by \"kafka.groupId\", which has changed: it starts again as \"startFrom\" "
+         "says, unless that one was used before.");
     refuses_group(harness, "PUT", SOURCES "/a/undelete", NULL);
     does(harness, "POST", SOURCES, NATS("n", ",\"durable\":\"d\""), created);
     refuses_group(harness, "POST", SOURCES, NATS("m", ",\"durable\":\"d\",\"subject\":\"a\""));

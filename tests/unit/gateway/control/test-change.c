@@ -458,28 +458,28 @@ static void expect_result(Harness *harness, const char *method, const char *path
 static void test_what_waits_is_told_while_paused(void **state) {
     Harness *harness = *state;
     make_sink(harness);
-    expect_result(harness, "PUT", SINK "/disable", "; what waits is imported. The source has no");
+    expect_result(harness, "PUT", SINK "/disable", "; waiting rows are imported. The source has no");
     expect_result(harness, "PUT", SINK "/enable", "enabled");
     expect_result(harness, "PUT", SINK "/pause", "paused");
-    expect_result(harness, "PUT", SINK "/disable", "; what waits is imported when the sink is resumed. The source has no");
+    expect_result(harness, "PUT", SINK "/disable", "; waiting rows are imported when the sink is resumed. The source has no");
     expect_result(harness, "PUT", SOURCE "/pause", "paused");
     expect_result(harness, "PUT", SINK "/enable", "enabled");
     expect_result(harness, "PUT", SINK "/disable", "imported when the sink and the source are resumed.");
-    expect_result(harness, "DELETE", SINK, "The sink is deleted; what waits is imported when the source is resumed.");
+    expect_result(harness, "DELETE", SINK, "The sink is deleted; waiting rows are imported when the source is resumed.");
     assert_true(harness->last_source_paused && !harness->last_sink_paused && harness->last_sink_deleted);
     expect_result(harness, "PUT", SINK "/undelete", "back");
-    expect_result(harness, "PUT", SOURCE "/disable", "The source is disabled; what waits is imported when the source is resumed.");
+    expect_result(harness, "PUT", SOURCE "/disable", "The source is disabled; waiting rows are imported when the source is resumed.");
     assert_int_equal(harness_call(harness, "PUT", CONNECTION "/pause", NULL, NULL), 200);
-    expect_result(harness, "DELETE", SINK "?discard=true", "The sink is deleted, and what waited is dropped.");
+    expect_result(harness, "DELETE", SINK "?discard=true", "The sink is deleted, and the waiting rows are dropped.");
     expect_result(harness, "PUT", SINK "/undelete", "back");
     expect_result(harness, "DELETE", SINK, "imported when the source and connection \"local\" are resumed.");
     expect_result(harness, "PUT", SOURCE "/resume", "resumed");
     /* A deleted sink counts: its rows may wait. */
     expect_result(harness, "DELETE", SOURCE,
-                  "what waits is imported, of sinks that are paused or have a paused connection when that is resumed.");
+                  "waiting rows are imported, of sinks that are paused or have a paused connection when that is resumed.");
     expect_result(harness, "PUT", SOURCE "/undelete", "back");
     assert_int_equal(harness_call(harness, "PUT", CONNECTION "/resume", NULL, NULL), 200);
-    expect_result(harness, "DELETE", SOURCE, "The source is deleted; what waits is imported.");
+    expect_result(harness, "DELETE", SOURCE, "The source is deleted; waiting rows are imported.");
 }
 
 static void test_pause_of_a_connection(void **state) {

@@ -127,7 +127,7 @@ static void what_is_stored_in_the_clear_goes_on(void **state) {
     assert_true(plan_drops_bodies(shown->plan));
     snapshot_source_unref(shown);
     assert_int_equal(registry_compile(&registry, source, source->source, NULL, NULL, 0, &shown, &error), -EINVAL);
-    assert_non_null(strstr(error.text, "sink \"c\", column \"c\": the value at path \"a\" holds one that is masked"));
+    assert_non_null(strstr(error.text, "sink \"c\", column \"c\": the value at path \"a\" contains a masked value"));
 
     Sink *changed = sink_copy(registry_find_sink(source, "c")->sink);
     changed->disabled = true;

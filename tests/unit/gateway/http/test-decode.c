@@ -160,7 +160,7 @@ static void a_large_zstd_window_is_refused(void **state) {
     /* A frame header that asks for a window of 2^30 bytes, and a block behind it. */
     static const char frame[] = "\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00";
     assert_int_equal(decode(ENCODING_ZSTD, (Span){frame, sizeof frame - 1}, 1000), -EBADMSG);
-    assert_string_equal(error.text, "Zstd: the window is too large; at most 8 MB are taken.");
+    assert_string_equal(error.text, "Zstd: the window is too large; at most 8 MB are supported.");
     assert_int_equal(decode(ENCODING_ZSTD, SPAN("no zstd at all"), 1000), -EBADMSG);
     assert_string_equal(error.text, "The body is not valid zstd.");
 }

@@ -448,7 +448,7 @@ static void answers_wait_for_the_writer_or_not(void **state) {
     assert_int_equal(metrics_read(METRIC_ROWS_LOST), lost + 1);
     post("body", "", "full", 503, "stream.in.overloaded", "The disk budget is used up", "\r\nRetry-After: ", NULL);
     gateway->result = APPEND_REJECTS_FULL;
-    post("body", "", "full", 503, "stream.in.overloaded", "Rejects are at their cap (retention.rejects-size)", NULL);
+    post("body", "", "full", 503, "stream.in.overloaded", "The limit of rejects is reached (retention.rejects-size)", NULL);
     gateway->result = APPEND_FAILED;
     post("body", "", "failed", 503, "stream.in.overloaded", NULL);
     gateway->result = APPEND_DONE;

@@ -109,7 +109,7 @@ static void a_full_room_for_rejects_is_shown(void **state) {
     world_run(100, 20 * USEC_MS);
     assert_int_equal(world.result, APPEND_DONE);
     assert_int_equal(world_status()->state, BRIDGE_WAITING);
-    assert_non_null(strstr(world_status()->reason, "Rejects are at their cap (retention.rejects-size)"));
+    assert_non_null(strstr(world_status()->reason, "The limit of rejects is reached (retention.rejects-size)"));
     world_settle(60);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
 }
@@ -356,7 +356,7 @@ static void it_reads_no_further_ahead_than_it_may(void **state) {
     world.sinks[0].failing_since = world.now;
     world_run(400, USEC_SECOND);
     assert_false(world.is_open);
-    seek_fails("its destination has taken nothing for long");
+    seek_fails("its destination has accepted nothing for a long time");
     world.sinks[0].failing_since = 0;
     world.sinks[0].waiting_bytes = 0;
     world_settle(60);
@@ -409,7 +409,7 @@ static void a_record_that_is_refused_stops_its_partition(void **state) {
     world_step(0);
     assert_ptr_equal(mailbox_take(world.control), &nowhere);
     assert_int_equal(nowhere.request.result, -ENXIO);
-    assert_string_equal(nowhere.request.error.text, "The source reads no such topic or partition.");
+    assert_string_equal(nowhere.request.error.text, "The source does not read such a topic or partition.");
 
     skip.offset = 60;
     mailbox_post(bridge_mailbox(world.bridge), &skip.request.message);
@@ -653,7 +653,7 @@ static void a_group_that_gives_nothing_is_waited_for(void **state) {
     world.revokes = true;
     world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_STARTING);
-    assert_string_equal(world_status()->reason, "It waits for the group to give it partitions.");
+    assert_string_equal(world_status()->reason, "It waits for the group to assign partitions to it.");
     world.offers = true;
     world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
@@ -793,7 +793,7 @@ static void a_table_that_was_made_anew_is_shown(void **state) {
     world_run(60, 50 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
     assert_non_null(world_status()->reason);
-    assert_non_null(strstr(world_status()->reason, "Sink \"k1\": Its table was gone and was made anew at 2026-01-01T00:00:00"));
+    assert_non_null(strstr(world_status()->reason, "Sink \"k1\": Its table was missing and was created again at 2026-01-01T00:00:00"));
     assert_null(world_status()->sinks[0].reason);
     BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_LATEST};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
@@ -1021,7 +1021,7 @@ static void make_topic_anew(const char *topic_id) {
 static void expect_another_run(void) {
     assert_int_equal(take_anew(), world.run);
     assert_int_equal(world.sinks[0].done_run, 0);
-    assert_non_null(strstr(world_status()->reason, "\"t\" was made anew"));
+    assert_non_null(strstr(world_status()->reason, "\"t\" was created again"));
     /* It is asked for again until it begins, and nothing is replaced before. */
     unsigned swaps = world.sinks[0].swaps;
     world_run(500, 20 * USEC_MS);

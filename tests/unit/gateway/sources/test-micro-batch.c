@@ -536,7 +536,7 @@ static void what_fails_is_quarantined_as_it_came(void **state) {
     reject = reject_at(0, 1);
     reject_is(reject, "application/octet-stream", SPAN("\x07 no Avro"));
     assert_true(span_equal(reject->reason, SPAN("The value cannot be read: the value does not begin with a byte 0 and the number of a "
-                                                "schema, as the Confluent wire format does.")));
+                                                "schema, as in the Confluent wire format.")));
     runs_are(1, "0:2-3=0");
     assert_int_equal(world.counts.poisoned, 1);
 }
@@ -640,7 +640,7 @@ static void what_is_too_much_for_one_append_is_for_the_next(void **state) {
     make();
     runs_are(1, "0:0-1=1 1:0-5=1");
     runs_are(2, "0:0-1=1 1:0-5=1");
-    stops(0, MICRO_LATER, 1, "The rows of the micro-batch are too many; the rest of it is read again.");
+    stops(0, MICRO_LATER, 1, "The micro-batch has too many rows; the rest of it is read again.");
     goes_on(1, 5);
     free(text);
     /* What never fits fails: the one sink refuses it. */
@@ -941,7 +941,7 @@ static void what_could_not_be_evaluated_is_asked_for_again(void **state) {
     TemplateBatch *templates = ask();
     evaluate(templates, (const char *const[]){"1", NULL, "3"});
     assert_int_equal(micro_batch_evaluated(world.batch, templates, &error), -EAGAIN);
-    assert_string_equal(error.text, "the templates cannot be evaluated now (the server is shutting down)");
+    assert_string_equal(error.text, "the templates cannot be evaluated at present (the server is shutting down)");
     add(0, 3, "{}"); /* meanwhile */
     templates = ask();
     assert_int_equal(templates->count, 2);
@@ -1070,7 +1070,7 @@ static void a_schema_that_is_looked_up_holds_its_partition(void **state) {
         add_span(0, 1, (Span)FRAMED("\x8", "\x0e"));
         make();
         schema_registry_wait(world.reader.registry, 60 * USEC_SECOND);
-        if (i == 2 && !strstr(result_of(0)->reason, "The schema registry cannot be asked: ")) fail_msg("%s", result_of(0)->reason);
+        if (i == 2 && !strstr(result_of(0)->reason, "The schema registry does not answer: ")) fail_msg("%s", result_of(0)->reason);
         micro_batch_clear(world.batch);
     }
     scripted_registry_answer(server, 404, UNKNOWN);
@@ -1111,7 +1111,7 @@ static void a_registry_that_is_down_is_named(void **state) {
     make();
     assert_null(world.append);
     assert_int_equal(result_of(0)->stop, MICRO_LATER);
-    if (!strstr(result_of(0)->reason, "The schema registry cannot be asked: ")) fail_msg("%s", result_of(0)->reason);
+    if (!strstr(result_of(0)->reason, "The schema registry does not answer: ")) fail_msg("%s", result_of(0)->reason);
     schema_registry_close(world.reader.registry);
     scripted_registry_stop(server);
 }

@@ -456,7 +456,7 @@ static void a_stream_that_is_made_anew(void **state) {
         }
         expect(&reader, CLIENT_END_OF_CLIENT);
         assert_int_equal(reader.event.fault, SINK_FAULT_TOPIC);
-        assert_string_equal(reader.event.error.text, "Connection \"events\": the stream \"ORDERS\" was made anew.");
+        assert_string_equal(reader.event.error.text, "Connection \"events\": the stream \"ORDERS\" was created again.");
         close_reader(&reader);
         open_reader(&reader, "");
         (void)topic_of(&reader, after);
@@ -759,7 +759,7 @@ static void a_durable_that_is_deleted(void **state) {
     expect_record(&reader, 11);
     free(test_nats_ask(server, "$JS.API.CONSUMER.DELETE.ORDERS.own", ""));
     for (usec_t end = now() + DEADLINE; next_event(&reader, TURN) != CLIENT_PASSING_TROUBLE;) assert_true(now() < end);
-    assert_non_null(strstr(reader.event.error.text, "\"own\" of stream \"ORDERS\" was deleted. It is made again."));
+    assert_non_null(strstr(reader.event.error.text, "\"own\" of stream \"ORDERS\" was deleted. It is created again."));
     for (int64_t i = 7; i <= 12; i++) expect_record(&reader, i);
     close_reader(&reader);
     /* Deleted while nobody reads: the bridge says where it was. */

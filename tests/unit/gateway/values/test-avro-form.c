@@ -206,7 +206,7 @@ static void counts_of_blocks_are_not_trusted(void **state) {
         for (size_t j = 0; j < 3; j++) {
             char schema[128];
             (void)snprintf(schema, sizeof schema, "{\"type\":\"array\",\"items\":%s}", items[i]);
-            expect_refused(schema, span_of(counts[j]), -EFBIG, "longer than an event may be");
+            expect_refused(schema, span_of(counts[j]), -EFBIG, "larger than an event may be");
         }
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
@@ -257,7 +257,7 @@ static void depth_is_bounded(void **state) {
     buffer_append_text(&schema, "{\"type\":\"record\",\"name\":\"E\",\"fields\":[]}");
     for (int i = 59; i >= 0; i--)
         buffer_printf(&schema, "},{\"name\":\"b\",\"type\":\"%s%.0d\"}]}", i == 59 ? "E" : "R", i == 59 ? 0 : i + 1);
-    expect_refused(buffer_text(&schema), SPAN(""), -EFBIG, "longer than an event may be");
+    expect_refused(buffer_text(&schema), SPAN(""), -EFBIG, "larger than an event may be");
     buffer_deinit(&schema);
     buffer_deinit(&record);
 }
@@ -285,8 +285,8 @@ static void wrong_schemas_are_refused(void **state) {
         {"", "not JSON"},
         {"{", "not JSON"},
         {"5", "no Avro schema"},
-        {"\"strin\\u0001g\"", "no Avro schema: "},
-        {"\"other.Record\"", "no Avro schema: "},
+        {"\"strin\\u0001g\"", "not an Avro schema: "},
+        {"\"other.Record\"", "not an Avro schema: "},
         {"{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"a\",\"type\":\"int\"}]}",
          "two fields \"a\""},
         {"{\"type\":\"fixed\",\"name\":\"F\",\"size\":-1}", "a fixed has -1 bytes"},
@@ -311,7 +311,7 @@ static void wrong_schemas_are_refused(void **state) {
     buffer_printf(&many, "[%.*s]", (int)schema.size, schema.data);
     refuse_schema(buffer_span(&many), "more than 20000 parts");
     nested(&schema, " ", "\"int\"", "", AVRO_SCHEMA_BYTES_MAX);
-    refuse_schema(buffer_span(&schema), "the most are");
+    refuse_schema(buffer_span(&schema), "the maximum is");
     buffer_deinit(&many);
     buffer_deinit(&schema);
 }

@@ -159,7 +159,7 @@ static void a_registry_that_is_down_is_asked_again_and_says_why(void **state) {
         {"HTTP/1.1 429 Slowly\r\nContent-Length: 0\r\n\r\n", "answers 429"},
         {"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", "answers 401: the user or the password is wrong"},
         {"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", "answers 403: the user or the password is wrong"},
-        {"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nNot found", "answers 404: is the URL that of its Confluent API"},
+        {"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nNot found", "answers 404: the URL must be that of its Confluent API"},
         {"HTTP/1.1 404 No\r\nContent-Length: 20\r\n\r\n{\"error_code\": 40401}", "answers 404"},
         {"HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "answers 302: redirects are not followed"},
         {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "is it a schema registry"},
@@ -368,7 +368,7 @@ static void avro_comes_with_the_number_of_its_schema(void **state) {
     assert_int_equal(read_value(&reader, record, "[null,null]", BODY_JSON, &why), RECORD_READ);
     assert_int_equal(read_value(&reader, SPAN("\0\0\0\1\2\x08\0"), "[null,null,null,null]", BODY_JSON, &why), RECORD_READ);
     assert_int_equal(read_value(&reader, SPAN("\0\0\0\1\2\x0a\0"), "", BODY_JSON, &why), RECORD_POISON);
-    assert_string_equal(why.text, "not a record of schema 258: the JSON form is longer than an event may be");
+    assert_string_equal(why.text, "not a record of schema 258: the JSON form is larger than an event may be");
     assert_int_equal(read_value(&reader, SPAN("\0\0\0\1\2"), "", BODY_JSON, &why), RECORD_POISON);
 
     scripted_registry_answer(server, 404, UNKNOWN);
