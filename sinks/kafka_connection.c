@@ -32,7 +32,7 @@ static const Refusal refused_properties[] = {
     {"queued.max.messages.kbytes", OWNED "the source limits the memory"},
     {"fetch.max.bytes", OWNED "the source limits the memory"},
     {"log.connection.close", OWNED "its log shows brokers that expect TLS"},
-    {"log.queue", OWNED "the library's log goes into the gateway's log log"},
+    {"log.queue", OWNED "the library's log goes into the gateway's log"},
     {"statistics.interval.ms", OWNED "the lag is taken from fetched records"},
     {"plugin.library.paths", "is refused: it loads code into the gateway"},
     {"ssl.engine.location", "is refused: it loads code into the gateway"},

@@ -80,7 +80,7 @@ def test_a_connection_that_recovers_and_a_table_that_was_dropped_are_in_the_log(
     assert gateway.post(url, '{"n":4}').status == 200
     wait_until("the row", lambda: server.rows("SELECT to_regclass('rows')") != [(None,)] and server.rows("SELECT n FROM rows") == [(4,)])
     assert server.rows("SELECT n FROM former") == [(3,)]
-    assert gateway.log_text().count("the table rows of shop/rows was not there and is made anew") == 2
+    assert gateway.log_text().count("the table rows of shop/rows was missing and is created again") == 2
 
 
 def test_a_new_column_that_needs_a_value_holds_the_rows_and_rejects_none(gateway, server):
