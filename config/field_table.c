@@ -306,7 +306,7 @@ static int read_given(Fault *fault, const Node *node, const FieldInfo *field, vo
     unreachable();
 }
 
-/* `belongs to columns of type "path" and "template" only`, where "type" is the name of the table's
+/* `is only for columns of type "path" and "template"`, where "type" is the name of the table's
  * `kind` */
 static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable *table, const FieldInfo *field) {
     const FieldInfo *kind = kind_field(table);

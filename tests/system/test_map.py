@@ -161,7 +161,7 @@ def test_mistakes(columns, tmp_path):
         assert result.returncode == code and reason in result.stderr.decode() and result.stdout == b"", result
 
     ends(2, "name a manifest with -f")
-    ends(2, "exclude each other", "-f", columns, "--columns", columns)
+    ends(2, "cannot be combined", "-f", columns, "--columns", columns)
     ends(2, 'json, not "xml"', "--columns", columns, "--format", "xml")
     ends(2, 'there is no option --evnt: did you mean "event"?', "--columns", columns, "--evnt")
     ends(2, "--header wants", "--columns", columns, "--header", "none")

@@ -236,7 +236,7 @@ static void each_row_is_kept(void **state) {
     } cases[] = {
         {"{}", "The definition needs a \"shape\""},
         {"{\"shape\":\"square\"}", "Field \"shape\" must be one of round, flat, ring, not \"square\""},
-        {"{\"shape\":\"round\",\"note\":\"n\"}", "Field \"note\" belongs to things of shape \"flat\" only"},
+        {"{\"shape\":\"round\",\"note\":\"n\"}", "Field \"note\" is only for things of shape \"flat\""},
         {"{\"shape\":\"flat\",\"note\":\"0123456789\"}", "Field \"note\" must have 0 to 9 bytes, not 10"},
         {"{\"shape\":\"flat\",\"count\":6}", "Field \"count\" must be 1 to 5, not 6"},
         {"{\"shape\":\"flat\",\"type\":\"other\"}", "Field \"type\" must be one of thing"},

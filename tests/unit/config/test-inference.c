@@ -224,7 +224,7 @@ static void wrong_inferences_are_refused(void **state) {
         {"{\"infer\":{\"typeHints\":[]}}", "must be an object, not an array"},
         {"{\"infer\":{\"exclude\":[\"a\",\"a\"]}}", "is a duplicate of item 0"},
         {"{\"infer\":{\"deep\":1}}", "is not known here"},
-        {"{\"infer\":{},\"columns\":[{\"name\":\"_REST\",\"type\":\"body\"}]}", "is \"_REST\", a column that \"infer\" makes"},
+        {"{\"infer\":{},\"columns\":[{\"name\":\"_REST\",\"type\":\"body\"}]}", "is \"_REST\", a column that \"infer\" creates"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"_offset\",\"type\":\"meta\",\"field\":\"partition\",\"dataType\":\"integer\"}]}",
          "is \"_offset\", a column that \"infer\" creates, and that has other contents"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"r\",\"type\":\"rest\",\"dataType\":\"json\"}]}",

@@ -225,9 +225,9 @@ static void wrong_meta_columns_are_refused(void **state) {
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"topic\",\"path\":\"a\"}"), "is only for columns of type"},
         {SINK("{\"name\":\"o\",\"type\":\"id\",\"field\":\"topic\"}"), "columns[0].field\" is only for columns of type \"meta\""},
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\",\"dataType\":\"json\"}"),
-         "columns[0].dataType\" is \"json\", which the meta field \"offset\" never fits"},
+         "columns[0].dataType\" is \"json\", which the meta field \"offset\" can never have"},
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"bridge\",\"dataType\":\"integer\"}"),
-         "which the meta field \"bridge\" never fits"},
+         "which the meta field \"bridge\" can never have"},
         {SINK("{\"name\":\"o\",\"type\":\"mta\"}"),
          "must be one of id, datetime, ip, body, headers, path, template, meta, rest, uuid, json, not"},
     };

@@ -124,7 +124,7 @@ static void what_templates_and_headers_would_hold_is_refused(void **state) {
         {{PATH("a.b")}, {TEMPLATE("Body()"), MASK("stars")}, NULL},
         {{PATH("a.b")}, {TEMPLATE("HeaderStr()")}, NULL},
         {{.type = COLUMN_IP}, {TEMPLATE("Body()")}, NULL},
-        {{TEMPLATE("Body('a.b')")}, {PATH("a")}, "the value at path \"a\" holds one"},
+        {{TEMPLATE("Body('a.b')")}, {PATH("a")}, "the value at path \"a\" contains a masked value"},
         {{TEMPLATE("Body('a.b')")}, {TEMPLATE("Body('a')")}, "reads a value that contains a masked value"},
         {{TEMPLATE("Body('a.b')")}, {PATH("a.b")}, NULL},
         {{TEMPLATE("local p = 'a'; Body(p)")}, {TEMPLATE("Body()")}, "reads the whole event"},

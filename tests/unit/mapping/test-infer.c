@@ -690,7 +690,7 @@ static void paths_that_are_no_fields(void **state) {
     static const struct {
         const char *path, *what;
     } rows[] = {
-        {"a.b", "exclude, path \"a.b\": has more steps than the depth ( 1"}, {".", "is the whole body"}, {"a[", "brackets at byte 1"}};
+        {"a.b", "exclude, path \"a.b\": has more steps than the depth (1)"}, {".", "is the whole body"}, {"a[", "brackets at byte 1"}};
     for (size_t i = 0; i < COUNT(rows); i++) {
         const char *const exclude[] = {rows[i].path, NULL};
         Sink *sink = make_sink("s", "[" ID_COLUMN "]", 1, 200, NULL, exclude);

@@ -140,8 +140,8 @@ static void refuses(const char *text, const char *words) {
 }
 
 static void formats_that_say_no_time_are_refused(void **state) {
-    refuses("", "is none of rfc3339");
-    refuses("unixms", "is none of rfc3339");
+    refuses("", "is neither rfc3339");
+    refuses("unixms", "is neither rfc3339");
     refuses("YYYY-MM-DD", "nor a pattern with %");
     refuses("%Y-%m-%d %", "a % at byte 9");
     refuses("%Y-%m-%dT%Q", "a % at byte 9 without one of %Y");
