@@ -19,7 +19,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(rf"^(?:\./)?((?:{FLOORS})/[\w./-]+?)(?:(::?)(\w+))?$")
 FILE = re.compile(r"^[\w-]+\.(?:c|h|py)$")
 NAME = re.compile(r"^[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?:\(\))?$")
-OPTION = re.compile(r"^(?:limits|timeouts|disk|retention|templates)\.(?!json$)[a-z-]+$")
+OPTION = re.compile(r"^(?:limits|timeouts|disk|retention|templates)\.(?!(?:json|yaml)$)[a-z-]+$")
 VARIABLE = re.compile(r"^SLUICE_[A-Z_]+$")
 # Of other programs, and examples of names.
 FOREIGN_FILES = {"avro.h", "h2o.h", "lmdb.h", "conn.c", "x.h", "x.c"}
