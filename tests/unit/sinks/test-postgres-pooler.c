@@ -56,10 +56,11 @@ static void make_witness(const char *table) {
 }
 
 #define OURS "on 843750ms 10s 5min 5s error postgres content"
+#define SET_THEIRS "SET synchronous_commit = off; SET IntervalStyle = sql_standard; SET xmloption = document"
 #define THEIRS "off 0 0 0 0 notice sql_standard document"
 
 static void leaves_nothing_behind(void **state) {
-    free(as_other_client("SET synchronous_commit = off; SET IntervalStyle = sql_standard; SET xmloption = document"));
+    free(as_other_client(SET_THEIRS));
     static const char *const columns[] = {"n:integer t:timestamp", "n:integer:key t:timestamp"};
     for (int i = 0; i < 3; i++) {
         _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
@@ -203,7 +204,7 @@ static int start_pooler(void **state) {
 /* A run of a table that is replaced: its claim, its import and its swap, each perhaps on another
  * server connection. */
 static void a_run_through_the_pooler(void **state) {
-    free(as_other_client("SET synchronous_commit = off"));
+    free(as_other_client(SET_THEIRS));
     _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
     CASE("swapped", "n:integer v:text", 1);
     prepare(session, &box);
