@@ -94,7 +94,8 @@ static int list(const ApiClient *client, const RejectInquiry *inquiry, Error *er
     return 0;
 }
 
-/* The list after the one before it begins with it. */
+/* One reject. No endpoint shows a single one: it is the first of those behind the number before
+ * it. */
 static int show(const ApiClient *client, const RejectInquiry *inquiry, Error *error) {
     _cleanup_(buffer_deinit) Buffer path = {0};
     json_t *answer = NULL;

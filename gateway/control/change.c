@@ -31,7 +31,7 @@ static void outputs_number(Change *change, const char *key, uint64_t number) {
     check(json_object_set_new(change->task->outputs, key, json_integer((json_int_t)number)) == 0);
 }
 
-bool changes_schedule(const Control *control, const char *source_id) {
+bool changes_are_pending(const Control *control, const char *source_id) {
     for (const Change *change = control->changes; change; change = change->next)
         if (strcmp(change->request.source_id, source_id) == 0) return true;
     return false;

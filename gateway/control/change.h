@@ -39,6 +39,6 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
 /* A generation of snapshots has gone: goes on with the changes that waited for it. */
 void changes_fence(Control *control);
 /* Is a change of that source on its way? */
-bool changes_schedule(const Control *control, const char *source_id);
+bool changes_are_pending(const Control *control, const char *source_id);
 /* Frees all; their tasks stay as they are. */
 void changes_free(Control *control);

@@ -107,7 +107,7 @@ void bridge_run_anew(Control *control, RunAnew *take_news) {
     const Source *source = find_number(control, take_news->source);
     bool is_present = source && source->deleted == 0 && source->run == take_news->run;
     free(take_news);
-    if (!is_present || control->view.draining || changes_schedule(control, source->source_id)) return;
+    if (!is_present || control->view.draining || changes_are_pending(control, source->source_id)) return;
     ChangeRequest request = {.kind = CHANGE_RUN, .source_id = source->source_id, .by = "replace"};
     Task *task;
     TemplateCheck *needed = NULL;

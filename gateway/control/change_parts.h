@@ -137,9 +137,6 @@ Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count);
 int bridge_check_source(const Control *control, const Source *source, Failure *failure);
 /* What a change of the source means for what it has read: appends a sentence, with a space before
  * it when something stands there. */
-/* What a connection of that name is, or would be for the preview that is built; NULL: there is
- * none. */
-const ConnectionType *change_connection_type(const Control *control, const char *name);
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
 /* Has the present run of a source that ends come to its end? */
 bool bridge_is_finished(const Control *control, const Source *source);
@@ -164,8 +161,12 @@ void bridge_note_new(const Control *control, const RegistrySource *known, Sink *
 bool bridge_note_target(const Control *control, const RegistrySource *known, const Source *source, const Sink *old, Sink *now);
 /* Can the new target of the sink have the positions of the old one? */
 int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure);
-/* The same of a change of a sink's target. */
+/* What a change of the sink's target means for what it has read: appends a sentence, as
+ * bridge_say_change does. `keeps`: the new target is given the positions of the old one. */
 void bridge_say_target(const Source *source, const Sink *old, const Sink *now, bool keeps, Buffer *text);
+/* What a connection of that name is, or would be for the preview that is built; NULL: there is
+ * none. */
+const ConnectionType *change_connection_type(const Control *control, const char *name);
 /* May the two names of connections be of one destination? */
 bool change_same_destination(const Control *control, const char *a, const char *b);
 

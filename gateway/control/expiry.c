@@ -103,7 +103,7 @@ static bool shares_positions(const Control *control, const Source *source, const
 static const Sink *find_going(const Control *control, const Expiry *expiry, uint32_t number, const Source **ret_source) {
     for (size_t i = 0; i < control->registry.count; i++) {
         const RegistrySource *source = control->registry.sources[i];
-        if (changes_schedule(control, source->source->source_id)) continue;
+        if (changes_are_pending(control, source->source->source_id)) continue;
         for (size_t k = 0; k < source->sink_count; k++) {
             const Sink *sink = source->sinks[k]->sink;
             if (sink->number != number || !over_age(control, sink->deleted, sink->deleted_running) || !is_idle(expiry, sink)) continue;
@@ -155,7 +155,7 @@ static void erase(Control *control, const Expiry *expiry, Define *define) {
     Registry *registry = &control->registry;
     for (size_t i = registry->count; i-- > 0;) {
         RegistrySource *source = registry->sources[i];
-        if (changes_schedule(control, source->source->source_id)) continue;
+        if (changes_are_pending(control, source->source->source_id)) continue;
         for (size_t k = source->sink_count; k-- > 0;) {
             RegistrySink *sink = source->sinks[k];
             if (!over_age(control, sink->sink->deleted, sink->sink->deleted_running) || !goes(expiry, sink->sink)) continue;

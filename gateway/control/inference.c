@@ -230,7 +230,7 @@ static void look(Control *control, PendingRequest *pending) {
         forget(inferring);
         return;
     }
-    if (changes_schedule(control, source->source->source_id)) { /* what comes of it counts */
+    if (changes_are_pending(control, source->source->source_id)) { /* what comes of it counts */
         plan_look(control, inferring);
         return;
     }

@@ -145,7 +145,7 @@ static bool take_job(Control *control, LeftRuns *runs, const LoadJob *job) {
     bool same = runs->entry < sink->left_count && strcmp(sink->left[runs->entry].group, job->group) == 0 &&
                 sink_target_same_place(&sink->left[runs->entry].target, &job->target);
     /* A change that is on its way has a copy of the sink as it is. */
-    if (done && same && is_old(control, sink->version.at) && !changes_schedule(control, source->source->source_id)) {
+    if (done && same && is_old(control, sink->version.at) && !changes_are_pending(control, source->source->source_id)) {
         forget(control, runs, source, known);
         return true;
     }

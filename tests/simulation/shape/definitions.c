@@ -81,7 +81,7 @@ static void change(Gateway *node, ChangeKind kind, const char *sink_id, bool of_
 }
 
 void node_define(Gateway *node) {
-    if (changes_schedule(node->control, SOURCE)) return;
+    if (changes_are_pending(node->control, SOURCE)) return;
     const RegistrySource *source = registry_find(&node->control->registry, SOURCE);
     node->is_named = false;
     if (!source) {
@@ -103,7 +103,7 @@ void node_define(Gateway *node) {
 void node_patch(Gateway *node) {
     if (!node->runs || node->depth > 0) return;
     node_define(node);
-    if (!node->is_named || changes_schedule(node->control, SOURCE)) return;
+    if (!node->is_named || changes_are_pending(node->control, SOURCE)) return;
     sum.patches++;
     if (chance(30)) {
         change(node, CHANGE_SETTINGS, NULL, false, false, make_settings());
