@@ -195,7 +195,7 @@ static void where_a_sink_begins_is_of_positions_alone(void **state) {
     const char *body = "{\"sinkId\":\"k\",\"startFrom\":\"latest\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":[{\"name\":\"b\","
                        "\"type\":\"body\"}]}}}";
     does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
-    refuses(harness, "POST", SOURCES "/h/sinks", body, "Field \\\"startFrom\\\" is for sinks of sources that read a broker");
+    refuses(harness, "POST", SOURCES "/h/sinks", body, "Field \\\"startFrom\\\" is only for sinks of sources that read a broker");
     does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
     refuses(harness, "POST", SOURCES "/d/sinks", body, "the broker keeps the messages that the source has not acknowledged");
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");

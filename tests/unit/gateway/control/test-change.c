@@ -467,17 +467,17 @@ static void test_what_waits_is_told_while_paused(void **state) {
     expect_result(harness, "PUT", SINK "/disable", "imported when the sink and the source are resumed.");
     expect_result(harness, "DELETE", SINK, "The sink is deleted; waiting rows are imported when the source is resumed.");
     assert_true(harness->last_source_paused && !harness->last_sink_paused && harness->last_sink_deleted);
-    expect_result(harness, "PUT", SINK "/undelete", "back");
+    expect_result(harness, "PUT", SINK "/undelete", "is restored");
     expect_result(harness, "PUT", SOURCE "/disable", "The source is disabled; waiting rows are imported when the source is resumed.");
     assert_int_equal(harness_call(harness, "PUT", CONNECTION "/pause", NULL, NULL), 200);
     expect_result(harness, "DELETE", SINK "?discard=true", "The sink is deleted, and the waiting rows are dropped.");
-    expect_result(harness, "PUT", SINK "/undelete", "back");
+    expect_result(harness, "PUT", SINK "/undelete", "is restored");
     expect_result(harness, "DELETE", SINK, "imported when the source and connection \"local\" are resumed.");
     expect_result(harness, "PUT", SOURCE "/resume", "resumed");
     /* A deleted sink counts: its rows may wait. */
     expect_result(harness, "DELETE", SOURCE,
                   "waiting rows are imported, of sinks that are paused or have a paused connection when that is resumed.");
-    expect_result(harness, "PUT", SOURCE "/undelete", "back");
+    expect_result(harness, "PUT", SOURCE "/undelete", "is restored");
     assert_int_equal(harness_call(harness, "PUT", CONNECTION "/resume", NULL, NULL), 200);
     expect_result(harness, "DELETE", SOURCE, "The source is deleted; waiting rows are imported.");
 }
