@@ -85,7 +85,9 @@ static void set(json_t *object, const char *name, json_t *take_value) {
 }
 
 static json_t *where_json(const FileRecord *file) {
-    json_t *level = statistics_level_json(file->rows, file->bytes, file->first_time, file->last_time);
+    uint64_t kept_out = file->state == FILE_IMPORTED ? file->rejected_rows + file->damaged_rows + file->left_out : 0;
+    json_t *level = statistics_level_json(kept_out < file->rows ? file->rows - kept_out : 0, file->bytes, file->first_time,
+                                          file->last_time);
     json_t *json = json_pack("{s:O, s:{s:O}}", "total", level, "levels", file->state == FILE_IMPORTED ? "target" : "staging", level);
     check(json);
     json_decref(level);

@@ -163,7 +163,9 @@ static int check_arguments(const Arguments *arguments, RejectInquiry *inquiry) {
     if (!slash || !is_id(sink, (size_t)(slash - sink)) || !is_id(slash + 1, strlen(slash + 1)))
         return arguments_wrong(command, "rejects are of a SOURCE/SINK, not of", sink);
     if (shows && arguments->operand_count < 3) return arguments_wrong(command, "the id of the reject is missing", NULL);
-    if (!shows && arguments->operand_count > 2) return arguments_wrong(command, "there is one operand too many:", arguments->operands[2]);
+    if (!shows && arguments->operand_count > 2)
+        return arguments_wrong(
+            command, "only show takes an ID, and delete has --up-to and --all: there is one operand too many:", arguments->operands[2]);
     if (shows && !is_number(arguments->operands[2]))
         return arguments_wrong(command, "the id of a reject is a number, not", arguments->operands[2]);
     if (up_to && !is_number(up_to)) return arguments_wrong(command, "--up-to is the id of a reject, not", up_to);
