@@ -367,12 +367,20 @@ typedef enum SinkFault {
 } SinkFault;
 #define SINK_FAULT_COUNT (SINK_FAULT_OTHER + 1)
 
+/* What imports into a table need besides INSERT; bits. */
+enum {
+    TABLE_IS_REPLACED = 1, /* its rows are replaced by runs */
+    TABLE_IS_KEYED = 2,    /* has a primary key of its sink: rows are compared with those that are there */
+    TABLE_IS_MERGED = 4,   /* rows are changed */
+    TABLE_DELETES = 8,     /* rows are deleted */
+};
+
 typedef struct SinkTest {
     /* In: ids of the tables of sinks on the connection. For a broker: the topics or streams that
      * sources read. */
     const char *const *tables;
     size_t table_count;
-    const bool *replaced;         /* in, by table: its rows are replaced by runs; NULL: no table is replaced */
+    const unsigned *needs;        /* in, by table: bits, see above; NULL: none needs more than INSERT */
     bool with_positions;          /* in: some sinks belong to bridges, so positions are needed as well */
     bool with_columns;            /* in: some sinks infer, so the map of columns is needed as well */
     const SinkPatience *patience; /* in; borrowed; NULL: no limit */

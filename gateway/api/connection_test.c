@@ -61,19 +61,29 @@ typedef struct TestScope {
 } TestScope;
 
 /* Each name once: sources may read the same topics. */
-static void add_table(TestScope *scope, char *take_name, bool replaced) {
+static void add_table(TestScope *scope, char *take_name, unsigned needs) {
     LoadJob *job = scope->job;
     for (size_t i = 0; i < job->table_count; i++) {
         if (strcmp(job->tables[i], take_name) != 0) continue;
-        job->replaced[i] = job->replaced[i] || replaced;
+        job->needs[i] |= needs;
         free(take_name);
         return;
     }
     array_reserve(job->tables, job->table_count, scope->capacity);
-    job->replaced = reallocarray(job->replaced, scope->capacity, sizeof *job->replaced);
-    check(job->replaced);
-    job->replaced[job->table_count] = replaced;
+    job->needs = reallocarray(job->needs, scope->capacity, sizeof *job->needs);
+    check(job->needs);
+    job->needs[job->table_count] = needs;
     job->tables[job->table_count++] = take_name;
+}
+
+static unsigned needs_of(const SinkTarget *target) {
+    unsigned needs = 0;
+    if (target->table.strategy == STRATEGY_REPLACE) needs |= TABLE_IS_REPLACED;
+    if (target->table.strategy == STRATEGY_MERGE) needs |= TABLE_IS_MERGED;
+    if (sink_target_deletes(target)) needs |= TABLE_DELETES;
+    for (size_t i = 0; i < target->column_count; i++)
+        if (target->columns[i].primary_key) needs |= TABLE_IS_KEYED;
+    return needs;
 }
 
 /* The tables of its sinks, when the connection is their destination. */
@@ -81,7 +91,7 @@ static void add_destinations(TestScope *scope, const RegistrySource *source) {
     for (size_t i = 0; i < source->sink_count; i++) {
         const Sink *sink = source->sinks[i]->sink;
         if (sink->deleted != 0 || strcmp(sink->target.connection, scope->connection->name) != 0) continue;
-        add_table(scope, text_copy(sink->target.table.table_id), sink->target.table.strategy == STRATEGY_REPLACE);
+        add_table(scope, text_copy(sink->target.table.table_id), needs_of(&sink->target));
         scope->job->test->with_positions = scope->job->test->with_positions || source_keeps_positions(source->source);
         scope->job->test->with_columns = scope->job->test->with_columns || sink->target.infer;
     }
@@ -94,7 +104,7 @@ static void add_reads(TestScope *scope, const Source *source) {
     if (!bridge || strcmp(bridge->connection, scope->connection->name) != 0 || strcmp(source->kind->bridge->connection_type, type) != 0)
         return;
     char *name;
-    for (size_t i = 0; (name = source->kind->bridge->reads(source, scope->view->options->project, i)); i++) add_table(scope, name, false);
+    for (size_t i = 0; (name = source->kind->bridge->reads(source, scope->view->options->project, i)); i++) add_table(scope, name, 0);
 }
 
 /* Of all sources and sinks that are not deleted. */

@@ -38,7 +38,7 @@ void load_job_free(LoadJob *job) {
     free(job->settled);
     for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);
     free(job->tables);
-    free(job->replaced);
+    free(job->needs);
     free(job->test);
     table_inspection_deinit(&job->inspection);
     free(job);

@@ -362,7 +362,7 @@ static void test_connection(const Loader *loader, LoadJob *job) {
     }
     job->test->tables = (const char *const *)job->tables;
     job->test->table_count = job->table_count;
-    job->test->replaced = job->replaced;
+    job->test->needs = job->needs;
     job->test->patience = &loader->patience;
     const char *directory = loaders->options.data_directory;
     SinkFault fault = loaders->options.driver_of

@@ -482,7 +482,7 @@ typedef struct LoadJob {
     bool inspects;              /* MESSAGE_PREPARE: only look */
     TableInspection inspection; /* out, MESSAGE_PREPARE that got so far: what it did, or would do */
     char **tables;              /* MESSAGE_TEST_CONNECTION: SinkTest.tables; owned, each too */
-    bool *replaced;             /* MESSAGE_TEST_CONNECTION: SinkTest.replaced; owned */
+    unsigned *needs;            /* MESSAGE_TEST_CONNECTION: SinkTest.needs; owned */
     size_t table_count;
     SinkTest *test; /* MESSAGE_TEST_CONNECTION: out; owned. With the error it is the answer; `result` says whether it was tested at all */
     uint64_t rejected_rows; /* out */

@@ -454,8 +454,8 @@ static const char *test_as(const char *uri, Error *error) {
     char *fields[] = {copy, NULL, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
     static const char *const tables[] = {"yard.righted"};
-    static const bool replaced[] = {true};
-    SinkTest test = {.tables = tables, .table_count = 1, .replaced = replaced, .with_positions = true};
+    static const unsigned needs[] = {TABLE_IS_REPLACED};
+    SinkTest test = {.tables = tables, .table_count = 1, .needs = needs, .with_positions = true};
     *error = (Error){0};
     SinkFault fault = driver->test(&connection, "/tmp", &test, error);
     free(copy);
