@@ -302,7 +302,7 @@ static void say_why_later(MicroBatch *batch, const MicroRecord *record, const Uu
     schema_registry_state(batch->options.reader->registry, &state);
     if (state.down_since > 0) {
         forget_unknown(batch, record, space); /* nobody can tell whether it is known by now */
-        (void)error_set(why, -EAGAIN, "The schema registry cannot be reached: %s", state.why);
+        (void)error_set(why, -EAGAIN, "The schema registry does not work: %s", state.why);
     } else {
         (void)error_set(why, -EAGAIN, "The schema of the record is being looked up.");
     }

@@ -220,7 +220,7 @@ static int refused(Error *error) {
     says[size] = '\0';
     for (size_t i = 0; i < size; i++)
         if ((unsigned char)says[i] < 0x20 || (unsigned char)says[i] > 0x7e) says[i] = '?';
-    return error_set(error, -EINVAL, "not an Avro schema: %s", says);
+    return error_set(error, -EINVAL, "is not an Avro schema: %s", says);
 }
 
 /* libavro is ours. */

@@ -164,7 +164,7 @@ def test_mistakes(columns, tmp_path):
     ends(2, "cannot be combined", "-f", columns, "--columns", columns)
     ends(2, 'json, not "xml"', "--columns", columns, "--format", "xml")
     ends(2, 'there is no option --evnt: did you mean "event"?', "--columns", columns, "--evnt")
-    ends(2, "--header wants", "--columns", columns, "--header", "none")
+    ends(2, "--header needs", "--columns", columns, "--header", "none")
     ends(1, "No such file", "--columns", columns, "--event", tmp_path / "none")
     ends(1, "No such file", "--columns", tmp_path / "none")
     ends(2, "Is a directory", "--columns", columns, "--event", tmp_path)
@@ -173,10 +173,10 @@ def test_mistakes(columns, tmp_path):
     assert result.returncode == 2 and b"cannot be written" in result.stderr
     for text, reason in {
         "[{name: t, typ: body}]": 'columns[0].typ',
-        "column: []": ":1:1: a list of columns is wanted",
+        "column: []": ":1:1: a list of columns as in a sink",
         "[{": ":2:1: ",
         "[]": "columns",
-        "": "one document is wanted",
+        "": "document",
         "[{name: t, type: path, path: 'a['}]": "path",
     }.items():
         columns.write_text(text)

@@ -137,12 +137,12 @@ def test_each_kind_of_login(gateway_factory, servers, tmp_path):
     told = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert told.returncode != 0 and "$JS.API.INFO" in told.stdout + told.stderr, told
 
-    # it serves sources: nothing is imported into it
+    # it is for sources only: nothing is imported into it
     gateway.add_source("shop")
     columns = [{"type": "path", "name": "a", "path": "a", "rawString": True}]
     body = {"sinkId": "orders", "name": "orders", "type": "table", "table": {"connection": "user", "tableId": "orders", "mapping": {"columns": columns}}}
     answer = gateway.api("POST", "/sources/shop/sinks", body)
-    assert answer.status == 400 and "serves sources" in str(answer.json), answer
+    assert answer.status == 400 and "is for sources only" in str(answer.json), answer
 
 
 def test_the_streams_of_sources_are_looked_for(gateway_factory, servers, tmp_path):
@@ -255,8 +255,8 @@ def test_what_a_connection_must_not_say(gateway_factory):
         'servers: "nats://127.0.0.1:4222,"': "nats://",
         'servers: "nats://127.0.0.1:4222", user: a': "passwordFile",
         'servers: "nats://127.0.0.1:4222", passwordFile: a': "user\\",
-        'servers: "nats://127.0.0.1:4222", password: a': "must not stand here",
-        'servers: "nats://127.0.0.1:4222", token: a': "must not stand here",
+        'servers: "nats://127.0.0.1:4222", password: a': "is not allowed here",
+        'servers: "nats://127.0.0.1:4222", token: a': "is not allowed here",
         'servers: "nats://127.0.0.1:4222", tokenFile: a, nkeySeedFile: b': "one login",
         'servers: "nats://127.0.0.1:4222", tlsKey: a': "tlsCertificate",
         'servers: "nats://127.0.0.1:4222", uri: a': "is only for connections of type",

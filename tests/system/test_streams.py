@@ -239,7 +239,7 @@ sinks:
         (DEPOTS, "evnts", "w", '6:14: Field "spec.source.address" names the connection "evnts", which the config file does not have'),
         (DEPOTS, "events", "gone", '9:14: Field "spec.sink.address" names the connection "gone", which the config file does not have'),
         (DEPOTS, "events", "events", '9:14: Field "spec.sink.address" names the connection "events" of type kafka, which is for sources only'),
-        (DEPOTS, "w", "w", '6:14: Field "spec.source.address" names the connection "w" of type postgres, but a source of type kafka reads'),
+        (DEPOTS, "w", "w", '6:14: Field "spec.source.address" names the connection "w" of type postgres, but a source of type kafka needs a connection of type kafka'),
         (OWN, "events", "w", None),
         (OWN, "gone", "w", '4:21: Field "kafka.connection" names the connection "gone"'),
         (OWN, "events", "gone", '7:37: Field "sinks[0].table.connection" names the connection "gone"'),

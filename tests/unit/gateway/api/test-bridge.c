@@ -376,10 +376,10 @@ static void what_cannot_be_sought_says_why(void **state) {
     }
     answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\",\"sink\":\"m\"}", 404, "Source \\\"s\\\" has no sink \\\"m\\\".");
     nobody = true;
-    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Source \\\"s\\\" now: try again later.");
+    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Source \\\"s\\\" is not read at present: try again later.");
     nobody = false;
     assert_string_equal(harness_task(harness, "PUT", SOURCES "/s/disable", NULL, NULL), "success");
-    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Source \\\"s\\\" now: it is disabled.");
+    answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Source \\\"s\\\" is not read at present: it is disabled.");
     assert_string_equal(harness_task(harness, "POST", SOURCES, NATS("d", ""), NULL), "success");
     answers(harness, "POST", SOURCES "/d/bridge/seek", "{\"to\":\"latest\"}", 409, "stream.api.noPositions");
     assert_int_equal(asked_count, 0);

@@ -681,9 +681,9 @@ static void test_a_connection_without_positions_refuses_claims(void **state) {
     Pool pool;
     start(&pool, 1, USEC_HOUR);
     post_claim(&pool, "file", 1, pool.reply);
-    assert_int_equal(collect(&pool, 1, SINK_REFUSED, "keeps no positions"), 1);
+    assert_int_equal(collect(&pool, 1, SINK_REFUSED, "cannot store positions"), 1);
     post_seek(&pool, "file", 7, true);
-    assert_int_equal(collect(&pool, 1, SINK_REFUSED, "keeps no positions"), 1);
+    assert_int_equal(collect(&pool, 1, SINK_REFUSED, "cannot store positions"), 1);
     post_claim(&pool, "nowhere", 1, pool.reply);
     assert_int_equal(collect(&pool, 1, SINK_REFUSED, "nowhere"), 1);
     end(&pool);

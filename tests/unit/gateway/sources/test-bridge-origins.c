@@ -232,7 +232,7 @@ static void a_sink_that_is_new_waits_for_the_destinations_of_others(void **state
     world_restart(false);
     world_run(300, 50 * USEC_MS);
     assert_int_equal(world.sinks[1].positions[0], -1); /* of the other node's partition nobody else knows it */
-    assert_non_null(strstr(world_status()->sinks[1].reason, "cannot be asked"));
+    assert_non_null(strstr(world_status()->sinks[1].reason, "does not answer"));
     world.sinks[0].refuses = false;
     world_run(300, 50 * USEC_MS);
     assert_int_equal(world.sinks[1].positions[0], 100);

@@ -1070,7 +1070,7 @@ static void a_schema_that_is_looked_up_holds_its_partition(void **state) {
         add_span(0, 1, (Span)FRAMED("\x8", "\x0e"));
         make();
         schema_registry_wait(world.reader.registry, 60 * USEC_SECOND);
-        if (i == 2 && !strstr(result_of(0)->reason, "The schema registry does not answer: ")) fail_msg("%s", result_of(0)->reason);
+        if (i == 2 && !strstr(result_of(0)->reason, "The schema registry does not work: ")) fail_msg("%s", result_of(0)->reason);
         micro_batch_clear(world.batch);
     }
     scripted_registry_answer(server, 404, UNKNOWN);
@@ -1111,7 +1111,7 @@ static void a_registry_that_is_down_is_named(void **state) {
     make();
     assert_null(world.append);
     assert_int_equal(result_of(0)->stop, MICRO_LATER);
-    if (!strstr(result_of(0)->reason, "The schema registry does not answer: ")) fail_msg("%s", result_of(0)->reason);
+    if (!strstr(result_of(0)->reason, "The schema registry does not work: ")) fail_msg("%s", result_of(0)->reason);
     schema_registry_close(world.reader.registry);
     scripted_registry_stop(server);
 }

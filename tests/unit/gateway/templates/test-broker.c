@@ -232,7 +232,7 @@ static const Case cases[] = {
     {"std.thisFile", "\"wrapper\"", NULL},
     {"local std = 5; std", "5", NULL},
     {"[step, templates, run]", NULL, "Unknown variable"},
-    {"1) + (2", NULL, "closes none"},
+    {"1) + (2", NULL, "does not close an open one"},
     {"1, function() 2", NULL, "expected token"},
     {"import '/etc/passwd'", NULL, "import is not allowed"},
     {"if false then importstr '/etc/passwd' else 1", NULL, "importstr is not allowed"},
@@ -488,7 +488,7 @@ static void a_bomb_costs_its_event_only(void **state) {
     static const Bomb bombs[] = {
         {"error 'boom'", "boom"},
         {"local f(x) = f(x) + 1; f(1)", "max stack frames"},
-        {"local f(x) = f(x + 1) tailstrict; f(1)", "longer than"},
+        {"local f(x) = f(x + 1) tailstrict; f(1)", "exceeded the time limit"},
         {"std.length(std.makeArray(100000000, function(i) std.toString(i) + 'x'))", "exceeded the memory limit"},
         {"local f(s) = if std.length(s) > 4e9 then 1 else f(s + s) tailstrict; f('xxxxxxxxxxxxxxxx')", "exceeded the memory limit"},
         {"std.foldl(function(a, i) [a], std.range(1, 20000), [])", "max stack frames"},
@@ -499,7 +499,7 @@ static void a_bomb_costs_its_event_only(void **state) {
     Mailbox *reply = mailbox();
     for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++) {
         /* Time to spare where it is not the reason. */
-        limits.wall_usec = strcmp(bombs[i].why, "longer than") == 0 ? 3 * USEC_SECOND : 60 * USEC_SECOND;
+        limits.wall_usec = strcmp(bombs[i].why, "exceeded the time limit") == 0 ? 3 * USEC_SECOND : 60 * USEC_SECOND;
         Templates *templates = start_with(&limits);
         char first[512];
         (void)snprintf(first, sizeof first, "if Body('n') == 5 then (%s) else Body('n')", bombs[i].text);
@@ -515,7 +515,8 @@ static void a_bomb_costs_its_event_only(void **state) {
             assert_false(batch->events[j].results[1].failed);
         }
         /* Time is the event's, all else the template's. */
-        expect(batch, 5, 1, strcmp(bombs[i].why, "longer than") == 0, strcmp(bombs[i].why, "longer than") == 0 ? "longer than" : "5");
+        expect(batch, 5, 1, strcmp(bombs[i].why, "exceeded the time limit") == 0,
+               strcmp(bombs[i].why, "exceeded the time limit") == 0 ? "exceeded the time limit" : "5");
         template_batch_free(batch);
         plan_unref(plan);
         stop(templates);

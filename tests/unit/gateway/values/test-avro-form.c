@@ -223,13 +223,13 @@ static void counts_of_blocks_are_not_trusted(void **state) {
     /* 2^32 looks to libavro's callbacks like the end of the array; the lowest number is its own
      * negative. */
     const char *ints = "{\"type\":\"array\",\"items\":\"int\"}";
-    expect_refused(ints, SPAN("\x80\x80\x80\x80\x20\x02\x04\x06\x00"), -EBADMSG, "more items");
-    expect_refused(ints, SPAN("\x02\x02\x80\x80\x80\x80\x20\x02\x04\x06\x00"), -EBADMSG, "more items");
+    expect_refused(ints, SPAN("\x80\x80\x80\x80\x20\x02\x04\x06\x00"), -EBADMSG, "too many items");
+    expect_refused(ints, SPAN("\x02\x02\x80\x80\x80\x80\x20\x02\x04\x06\x00"), -EBADMSG, "too many items");
     expect_refused(ints, SPAN("\x02\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02"), -EBADMSG, "ends before");
     /* In an array of the same type, whose counts could be taken for those of the inner one. */
     const char *tree = "{\"type\":\"record\",\"name\":\"T\",\"fields\":[{\"name\":\"b\",\"type\":{\"type\":\"array\",\"items\":\"T\"}}]}";
     expect_refused(tree, SPAN("\x02\x02\x00\x80\x80\x80\x80\x20\x00\x00\x00\x00\x00"), -EBADMSG, "");
-    expect_refused(tree, SPAN("\x02\x80\x80\x80\x80\x20\x00\x00\x00\x00\x00\x00"), -EBADMSG, "more items");
+    expect_refused(tree, SPAN("\x02\x80\x80\x80\x80\x20\x00\x00\x00\x00\x00\x00"), -EBADMSG, "too many items");
 }
 
 static void depth_is_bounded(void **state) {
@@ -284,7 +284,7 @@ static void wrong_schemas_are_refused(void **state) {
     } cases[] = {
         {"", "not JSON"},
         {"{", "not JSON"},
-        {"5", "no Avro schema"},
+        {"5", "is not an Avro schema"},
         {"\"strin\\u0001g\"", "not an Avro schema: "},
         {"\"other.Record\"", "not an Avro schema: "},
         {"{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"a\",\"type\":\"int\"}]}",
@@ -292,15 +292,15 @@ static void wrong_schemas_are_refused(void **state) {
         {"{\"type\":\"fixed\",\"name\":\"F\",\"size\":-1}", "a fixed has -1 bytes"},
         {"{\"type\":\"fixed\",\"name\":\"F\",\"size\":9223372036854775807}", "a fixed has 9223372036854775807 bytes"},
         {"[[\"int\"]]", "a union has a union"},
-        {"[]", "no Avro schema"},
-        {"{\"type\":\"record\",\"name\":\"R\"}", "no Avro schema"},
-        {"{\"type\":\"array\"}", "no Avro schema"},
-        {"{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[1]}", "no Avro schema"},
+        {"[]", "is not an Avro schema"},
+        {"{\"type\":\"record\",\"name\":\"R\"}", "is not an Avro schema"},
+        {"{\"type\":\"array\"}", "is not an Avro schema"},
+        {"{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[1]}", "is not an Avro schema"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuse_schema(span_of(cases[i].schema), cases[i].says);
     Buffer schema = {0};
     nested(&schema, "{\"type\":\"array\",\"items\":", "\"int\"", "}", AVRO_FORM_DEPTH_MAX + 1);
-    refuse_schema(buffer_span(&schema), "more than 128 types");
+    refuse_schema(buffer_span(&schema), "more than 128 nested types");
     nested(&schema, "{\"type\":\"array\",\"items\":", "\"int\"", "}", 1000);
     refuse_schema(buffer_span(&schema), "too deep");
     nested(&schema, "[", "\"int\"", "]", 100000);

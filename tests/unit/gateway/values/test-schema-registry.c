@@ -213,7 +213,7 @@ static void what_cannot_be_used_is_said(void **state) {
          "schema 1 has references to other schemas"},
         {"{\"schema\":\"{}\",\"schemaType\":\"JSON\"}", "schema 2 is of type JSON, not AVRO"},
         {"{\"schema\":\"syntax = 1\",\"schemaType\":\"PROTOBUF\"}", "schema 3 is of type PROTOBUF, not AVRO"},
-        {"{\"schema\":\"{}\"}", "no Avro schema"},
+        {"{\"schema\":\"{}\"}", "is not an Avro schema"},
         {"{\"schema\":\"\"}", "not JSON"},
         {"{\"schema\":\"\\u0000\"}", "not JSON"},
     };
