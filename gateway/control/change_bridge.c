@@ -54,6 +54,13 @@ bool bridge_is_finished(const Control *control, const Source *source) {
     return finished;
 }
 
+bool bridge_is_starting(const Control *control, const Source *source) {
+    BridgeStatus *status = control_bridge_status(control, source);
+    bool starting = !source->disabled && (!status || status->state == BRIDGE_STARTING);
+    bridge_status_unref(status);
+    return starting;
+}
+
 usec_t bridge_run_behind(const Control *control, const Source *source) {
     BridgeStatus *status = source_ends(source) ? control_bridge_status(control, source) : NULL;
     usec_t later = status ? status->later_run : 0;

@@ -448,6 +448,11 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         if (!differs && bridge_is_finished(control, old)) {
             differs = outcome->runs = true;
             outcome->done = "The source was finished, and is read once more.";
+        } else if (!differs && source_ends(old) && bridge_is_starting(control, old)) {
+            failure->retry_after = 1;
+            return failure_set(failure, 409, "bridgeNotRunning",
+                               "Source \"%s\" is starting, and it is not known yet whether it is finished: try again later.",
+                               old->source_id);
         } else if (!differs && source_ends(old)) {
             outcome->same = "The source is neither paused nor finished: nothing was changed.";
         }

@@ -140,6 +140,8 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
 /* Has the present run of a source that ends come to its end? */
 bool bridge_is_finished(const Control *control, const Source *source);
+/* Is it still to be found out whether it has read to the end? After a start of the gateway. */
+bool bridge_is_starting(const Control *control, const Source *source);
 /* Does the change have a source that ends read once more? */
 bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known, const ChangeOutcome *outcome);
 /* A bridge says that what a run reads was made anew: another run begins, unless one has begun, or a

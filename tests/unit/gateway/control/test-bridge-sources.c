@@ -490,13 +490,25 @@ static void a_source_that_ends_has_runs(void **state) {
     assert_int_equal(run_of(harness, "s"), last);
 }
 
+static void resume_comes_too_early(Harness *harness, const char *path) {
+    json_t *answer;
+    int status = harness_call(harness, "PUT", path, NULL, &answer);
+    const char *id = json_string_value(json_object_get(answer, "error")), *text = json_string_value(json_object_get(answer, "message"));
+    assert_int_equal(status, 409);
+    assert_string_equal(id, "stream.api.bridgeNotRunning");
+    assert_non_null(strstr(text, "it is not known yet whether it is finished"));
+    json_decref(answer);
+}
+
 static void a_source_that_is_finished_is_resumed(void **state) {
     Harness *harness = *state;
     does(harness, "POST", SOURCES, ENDS("s", ""), "The source is created.");
     does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
     usec_t run = run_of(harness, "s");
     const char *neither = "The source is neither paused nor finished: nothing was changed.";
-    does(harness, "PUT", SOURCES "/s/resume", NULL, neither); /* nobody has said anything of it */
+    resume_comes_too_early(harness, SOURCES "/s/resume"); /* nobody has said anything of it */
+    let_it_say(harness, BRIDGE_STARTING, run);
+    resume_comes_too_early(harness, SOURCES "/s/resume");
     let_it_say(harness, BRIDGE_RUNNING, run);
     does(harness, "PUT", SOURCES "/s/resume", NULL, neither);
     let_it_say(harness, BRIDGE_FINISHED, run - USEC_MS); /* of the run before: it has not heard of this one */
