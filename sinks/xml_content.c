@@ -79,7 +79,8 @@ static bool take_reference(Scan *scan) {
 
 /* Up to and with `mark`; what is before it is in *ret_text. */
 static bool take_until(Scan *scan, Span mark, Span *ret_text) {
-    const char *found = memmem(scan->at, (size_t)(scan->end - scan->at), mark.data, mark.size);
+    size_t left = scan->at < scan->end ? (size_t)(scan->end - scan->at) : 0;
+    const char *found = memmem(scan->at, left, mark.data, mark.size);
     if (!found) return false;
     *ret_text = (Span){.data = scan->at, .size = (size_t)(found - scan->at)};
     scan->at = found + mark.size;
