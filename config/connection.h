@@ -1,8 +1,9 @@
 /*
- * A named destination of the config file, or one that was declared through the management API. What
- * a type of connection has for fields, and what makes them sound, is stated by its owner (a sink
- * driver) as a ConnectionType: config/ keeps name, type and the fields' texts, and compares no
- * types. Immutable once loaded. Secrets are read at each connect and never kept, shown or logged.
+ * A connection is a named destination. It comes from the config file or from the management API.
+ * The owner of a connection type (a sink driver) states its fields and their validation as a
+ * ConnectionType. config/ keeps the name, the type and the texts of the fields. It never compares
+ * types. A connection is immutable once loaded. Secrets are read at each connect. They are never
+ * kept, shown or logged.
  */
 #pragma once
 
@@ -18,75 +19,78 @@
 
 typedef struct Connection Connection;
 
-/* A field, or one entry of a map: what an error is about. */
+/* The field, or the entry of a map, that an error is about. */
 typedef struct ConnectionPlace {
     const char *field;
-    Span entry; /* its name; empty: the field itself */
+    Span entry; /* name of the entry; empty: the field itself */
 } ConnectionPlace;
 
-/* One row a field: the parser, --print-config and the errors come from it. */
+/* One row per field. The parser, --print-config and the error texts use the rows. */
 typedef struct ConnectionField {
     const char *name; /* as in the config file; NULL ends the table */
     size_t bytes_max;
-    /* A map of names to texts, numbers and booleans; bytes_max is of one value. Its text has a line
-     * `NAME=VALUE` for each, by name: see connection_next. */
+    /* The field is a map of names to texts, numbers and booleans. bytes_max applies to each value.
+     * The text of the field has one line `NAME=VALUE` per entry, sorted by name: see
+     * connection_next. */
     bool is_map;
-    const Refusal *refused_names; /* of a map; NULL: none */
-    const char *needed;           /* required: what to say when it is missing, behind `needs `; NULL: optional */
-    const char *local_value;      /* what the connection "local" has where the field is missing; NULL: nothing */
-    const char *default_value;    /* what connection_effective gives where it is missing; NULL: nothing */
-    bool is_secret_file;          /* names a file that others should not read */
-    bool is_open_file;            /* names a file that others may read */
-    const char *sentence;         /* what it is, for the documents */
+    const Refusal *refused_names; /* names of a map that are refused; NULL: none */
+    const char *needed;           /* required: the text after `needs ` when the field is missing; NULL: optional */
+    const char *local_value;      /* value of a missing field of the connection "local"; NULL: none */
+    const char *default_value;    /* what connection_effective returns for a missing field; NULL: nothing */
+    bool is_secret_file;          /* names a file that other users should not read */
+    bool is_open_file;            /* names a file that other users may read */
+    const char *sentence;         /* description for the documents */
 } ConnectionField;
 
 typedef struct ConnectionType {
     const char *name; /* as in the config file: "sqlite" */
     const ConnectionField *fields;
-    const Refusal *refused; /* NULL: none */
-    const char *place;      /* the field that says where: connections with equal ones are one destination */
+    const Refusal *refused; /* names that are refused; NULL: none */
+    const char *place;      /* name of the field that identifies the destination: equal texts mean the same destination */
     bool one_a_place;       /* a second connection with the same place is refused */
-    /* Are the fields sound together? 0; or -EINVAL, `ret_place` is the one that is not, and the
-     * text follows `Field "x" `. NULL: always. */
+    /* Checks that the fields are valid together. Returns 0 or -EINVAL. On -EINVAL, ret_place is the
+     * field at fault, and the text of the error follows `Field "x" `. NULL: they always are. */
     int (*validate)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
-    bool may_be_declared; /* through the management API (declared.h) */
-    /* Then: refuses what would reach files or sockets of the gateway's host beside the fields that
-     * name files. NULL: there is none. */
+    bool may_be_declared; /* the management API may declare it (declared.h) */
+    /* For connections of the management API: refuses values that would reach files or sockets of the
+     * gateway's host in any other way than by a field that names a file. NULL: no value can. */
     int (*validate_declared)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
 } ConnectionType;
 
 struct Connection {
     char *name;
     const ConnectionType *type;
-    char **values;                /* by index of type->fields; NULL: not given */
-    const Expansions *expansions; /* of its Connections: what no message may show; NULL: nothing */
+    char **values;                /* texts by index of type->fields; NULL: not given */
+    const Expansions *expansions; /* borrowed from its Connections: values that no message may show; NULL: none */
 };
 
-/* One that was declared. It lives as long as its Connections: other threads may have it. */
+/* A connection of the management API. It lives as long as its Connections, since other threads may
+ * hold it. */
 typedef struct DeclaredConnection DeclaredConnection;
 
 /*
- * Those of the config file do not change. One thread declares and withdraws (control; before there
- * are others, who starts them); any thread looks for them.
+ * All connections of the gateway. Those of the config file do not change. Only the control thread
+ * declares, replaces and withdraws connections; before it runs, its starter does. Any thread may
+ * look connections up.
  */
 typedef struct Connections {
     Connection *items; /* "local" (of the first type) is always there */
     size_t count;
-    Expansions *expansions;                 /* of the config file; owned; NULL: none was read */
-    _Atomic(DeclaredConnection *) declared; /* the newest of a list; owned */
+    Expansions *expansions;                 /* values that the config file had replaced; owned; NULL: no file was read */
+    _Atomic(DeclaredConnection *) declared; /* head of a list, the newest first; owned */
 } Connections;
 
-/* The text of a field that the type has; NULL: not given. */
+/* Returns the text of a field of the connection's type, borrowed; NULL: not given. */
 const char *connection_value(const Connection *connection, const char *field);
-/* The same, or the default of the field. */
+/* Returns the same, or the default of the field when none is given. */
 const char *connection_effective(const Connection *connection, const char *field);
 const char *connection_place(const Connection *connection);
 
-/* The next entry of a map's text, at *at, which begins as the text itself and may be NULL; false:
- * there is none. */
+/* Takes the next entry of a map's text from *at and advances *at. At first *at is the text itself,
+ * which may be NULL. Returns false when there is no further entry. */
 bool connection_next(const char **at, Span *ret_name, Span *ret_value);
 
-/* The fields of a type as a Markdown table. */
+/* Appends the fields of a type as a Markdown table. */
 void connection_document(const ConnectionType *type, Buffer *out);
 
 static inline bool connection_field_is_file(const ConnectionField *field) {
@@ -94,17 +98,18 @@ static inline bool connection_field_is_file(const ConnectionField *field) {
 }
 
 const Connection *connections_find(const Connections *connections, const char *name); /* NULL: none */
-/* All have a number from 0 on, which stays: those of the config file first. `total` only grows. */
+/* Each connection has a number that never changes, from 0. Those of the config file come first. The
+ * total never shrinks. */
 size_t connections_total(const Connections *connections);
 const Connection *connections_at(const Connections *connections, size_t number); /* NULL: withdrawn */
 size_t connections_number(const Connections *connections, const Connection *connection);
 bool connections_is_declared(const Connections *connections, const Connection *connection);
-/* Adds one, whose name is free; the connection is taken. */
+/* Adds a connection and takes ownership of it. No other connection may have its name. */
 const Connection *connections_declare(Connections *connections, Connection *take_connection);
-/* The one of that name, which was declared, becomes this one, and keeps its number. The one before
- * stays valid for who has it. */
+/* Replaces a declared connection by a new one, which is taken and gets its number. The old
+ * connection stays valid for those that hold it. */
 const Connection *connections_replace(Connections *connections, const Connection *connection, Connection *take_connection);
-size_t connections_declared(const Connections *connections); /* how many were declared or replaced since the start */
+size_t connections_declared(const Connections *connections); /* number of declarations and replacements since the start */
 /* It is not found any more. */
 void connections_withdraw(Connections *connections, const Connection *connection);
 void connections_deinit(Connections *connections);
