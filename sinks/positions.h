@@ -1,12 +1,13 @@
 /*
- * Positions of bridges, and what an import decides by them. A position is the offset that a
- * consumer group reads next of one partition, as far as one table is concerned. It is stored where
- * the rows are, and set in the transaction that brings them: that alone decides what is imported.
- * Pure: no I/O.
+ * Positions of bridges, and the decisions that an import makes with them. A position belongs to one
+ * consumer group, one partition and one table. It is the offset that the group reads next for this
+ * table. It is stored at the destination of the rows, and set in the transaction that writes them.
+ * Only the stored position decides which rows are imported. This module does no I/O.
  *
- * A run is what the records [first, next) of one partition became: some rows of one sink, or none.
- * The runs of a partition follow each other without a hole as long as they come from one reader; a
- * hole means that somebody else has read on, or that rows are missing here.
+ * A run consists of the rows of one sink that were made from the records [first, next) of one
+ * partition. It can have no rows. The runs of a partition have no gaps between them as long as they
+ * come from one reader. A gap means that another reader has read further, or that rows are missing
+ * here.
  */
 #pragma once
 
@@ -19,43 +20,44 @@
 /* One partition of one generation of a topic, as one group reads it. The table belongs to the
  * import. */
 typedef struct PartitionKey {
-    const char *cluster; /* of the broker, as it names itself */
+    const char *cluster; /* the name that the broker gives for its cluster */
     const char *group;
     const char *topic;
-    uint32_t generation; /* how often the topic was made anew */
+    uint32_t generation; /* number of times that the topic was created again */
     int32_t partition;
 } PartitionKey;
 
-/* Order of keys at the destination, so that all imports lock positions in one order: as strcmp()
- * and by number. */
+/* Compares keys: texts by strcmp(), then numbers by value. All imports lock positions in this
+ * order. Returns < 0, 0 or > 0. */
 int partition_key_compare(const PartitionKey *a, const PartitionKey *b);
 
 typedef struct ImportPosition {
-    PartitionKey key; /* in; the caller's texts */
-    bool found;       /* the destination has it; a driver sets it with `read` */
-    bool over;        /* of a table that is replaced: its run is over or was never begun. Not `found` then. A driver sets it */
-    int64_t read;     /* as the destination has it; set it before positions_decide */
-    int64_t next;     /* out: as it will be; equal to read when no run was taken */
+    PartitionKey key; /* in; the texts belong to the caller */
+    bool found;       /* the destination has the position; set by a driver together with `read` */
+    bool over;        /* set by a driver, for a table that is replaced: the run is over or never began; `found` is false then */
+    int64_t read;     /* the value at the destination; set before positions_decide */
+    int64_t next;     /* out: the new value; equal to `read` if no run was taken */
 } ImportPosition;
 
-/* Are the keys in their order, each once? */
+/* Are the keys in the order of partition_key_compare, without duplicates? */
 bool positions_are_ordered(const ImportPosition *positions, size_t count);
 
 typedef enum RunOutcome {
     RUN_TAKEN = 1, /* it begins at the position: its rows are imported */
-    RUN_OVERTAKEN, /* the position is behind it: somebody else imported the records. Or it is `over`: nobody wants the records any more */
-    /* It begins behind the position, or the position lies inside it: the records are to be read
-     * again from the position. Those behind it do not follow either, until a run begins at the
-     * position: the records that were read again, which may lie in the same file. */
+    RUN_OVERTAKEN, /* the position is after it: another import took the records. Or the position is `over`: the records are not needed */
+    /* The run begins after the position, or the position is inside the run. The records must be
+     * read again from the position. Later runs of the partition are returned too, until a run
+     * begins at the position. That run has the records that were read again; it can be in the
+     * same file. */
     RUN_RETURNED,
 } RunOutcome;
 
 typedef struct ImportRun {
     size_t position;     /* index of its partition in the import's positions */
     int64_t first, next; /* offsets, first < next */
-    uint64_t first_row;  /* number of its first row; with rows = 0: of the row that would follow */
-    uint64_t rows;       /* whole records: a record's rows are never in two runs */
-    bool lost;           /* in: its rows cannot be read any more, so that it is never taken */
+    uint64_t first_row;  /* number of its first row; if it has no rows: number of the next row */
+    uint64_t rows;       /* number of rows; the rows of one record are never in two runs */
+    bool lost;           /* in: its rows can no longer be read, so it is never taken */
     RunOutcome outcome;  /* out */
 } ImportRun;
 

@@ -1,17 +1,19 @@
 /*
- * STRATEGY_REPLACE: the rows of a run are collected in a side table, and when all of the run is
- * there they replace the rows of the table, in one transaction (PositionsDriver.swap). Pure.
+ * STRATEGY_REPLACE: the rows of a run are collected in a side table. When the run is complete, they
+ * replace the rows of the table in one transaction (PositionsDriver.swap). This module does no I/O.
  *
- * A run has a number from 1. A later run has a higher one, whoever began it, and wins: what an
- * earlier one collected is dropped. The positions of a run are those of the group "GROUP#RUN". They
- * are set in the transaction that brings rows to the side table.
+ * Runs are numbered from 1. A later run has a higher number, whichever gateway began it. It
+ * supersedes earlier runs, whose collected rows are dropped. The positions of a run are stored for
+ * the group "GROUP#RUN". They are set in the transaction that writes rows to the side table.
  *
- * The table of positions has up to two marks for each table that is replaced: rows whose cluster and group are empty, of generation 0 and
- * partition 0. Their next_offset is the number of a run, and their topic_id its group, "GROUP#RUN".
+ * The table of positions has up to two marks for each table that is replaced. A mark is a row with
+ * an empty cluster and group, generation 0 and partition 0. Its next_offset is the number of a run,
+ * and its topic_id is the group of the run, "GROUP#RUN".
  *   topic "run":  the last run that was claimed
  *   topic "done": the last run whose rows replaced those of the table
- * A run is open while the mark "run" names it and "done" does not. The side table is there exactly as long. Any other run is over: its positions
- * count for nothing, and its rows are left out.
+ * A run is open while the mark "run" names it and the mark "done" does not. The side table exists
+ * exactly while a run is open. Any other run is over: its positions are ignored, and its rows are
+ * left out.
  */
 #pragma once
 
@@ -21,47 +23,49 @@
 #include "config/definition.h"
 #include "sinks/positions.h"
 
-#define REPLACE_SIDE_SUFFIX "__replace" /* behind the name of the table */
+#define REPLACE_SIDE_SUFFIX "__replace" /* appended to the name of the table */
 #define REPLACE_MARK_RUN "run"
 #define REPLACE_MARK_DONE "done"
-/* The remark on a side table begins with this. A table without it belongs to somebody else. */
+/* The remark on a side table begins with this text. A table without it was not made by Sluice. */
 #define REPLACE_REMARK "Sluice: rows of a run"
 
 typedef enum RunState {
-    RUN_OPEN = 1,   /* rows of it are collected, or will be */
+    RUN_OPEN = 1,   /* its rows are being collected, or will be */
     RUN_DONE,       /* its rows have replaced those of the table */
     RUN_SUPERSEDED, /* a later run was claimed */
 } RunState;
 
-/* The group of a run; free(). */
+/* Returns the group of a run, "GROUP#RUN"; free(). */
 char *run_group(const char *group, uint64_t run);
-/* The number of such a group; 0: it is of no run. */
+/* Returns the number of the run to which a group belongs; 0: it is not the group of a run. */
 uint64_t run_of_group(const char *group);
 
-/* Are both of one group, and is the first one the earlier run? */
+/* Do both runs belong to the same group, and is the first one the earlier run? */
 bool run_is_earlier(const char *run_group, const char *than_run_group);
 
-/* What the marks say; all-zero: there are none. */
+/* The marks of a table. All-zero means that there are no marks. */
 typedef struct RunMarks {
     uint64_t run, done; /* 0: none */
     char *run_group;    /* owned; NULL: none */
     char *done_group;
 } RunMarks;
-/* Takes a row of the table of positions whose cluster and group are empty. Copies the text. */
+/* Adds a row of the table of positions whose cluster and group are empty. Copies the text. A row
+ * that is not a valid mark is ignored. */
 void run_marks_add(RunMarks *marks, const char *topic, int64_t next_offset, const char *topic_id);
 void run_marks_deinit(RunMarks *marks);
-/* Is it the open run? */
+/* Is this the group of the open run? */
 bool run_marks_open(const RunMarks *marks, const char *run_group);
-/* Of two runs with one number, that of the greater group is the later one. *ret_is_new: no mark
- * names it, so that it begins with its claim. */
+/* Returns the state of a run. Of two runs with the same number, the one with the greater group is
+ * the later one. *ret_is_new is set if no mark names the run: it begins when it is claimed. */
 RunState run_marks_state(const RunMarks *marks, const char *run_group, bool *ret_is_new);
 
-/* The number of the last run that they name; 0: none. */
+/* Returns the number of the last run that the marks name; 0: none. */
 uint64_t run_marks_last(const RunMarks *marks);
-/* Positions of others than the open run are `over`, and not found. */
+/* Sets `over` and clears `found` for each position that does not belong to the open run. */
 void run_marks_evaluate(const RunMarks *marks, ImportPosition *positions, size_t count);
 
-/* The side table as a target: columns, key and options are those of `target`, whose memory it
- * shares. Its rows are merged when there is a key, else appended. side_target_deinit(). */
+/* Makes a target for the side table. Its columns, key and options are those of `target`, whose
+ * memory it borrows. Its rows are merged if there is a key, and appended otherwise. The caller
+ * calls side_target_deinit(). */
 void side_target_init(SinkTarget *side, const SinkTarget *target);
 void side_target_deinit(SinkTarget *side);

@@ -1,14 +1,14 @@
 /*
- * SQLite: the rows of a file into its table, within an open transaction. Rows go in one by one
- * through a prepared statement, so a row that the table refuses is known, and undoes only itself.
- * Where it could leave something behind (SqliteHabits), rows are kept until a batch of them is
- * full, and go in within a savepoint: a row that fails undoes its batch so far, and what came
- * before it goes in once more.
+ * SQLite: writes the rows of a file to its table, within an open transaction. Each row is inserted
+ * with a prepared statement, so a row that the table refuses is known, and only that row is undone.
+ * If a failed row could leave changes behind (SqliteHabits), rows are collected in batches, and
+ * each batch is inserted within a savepoint. If a row fails, the batch is undone, and the rows
+ * before it are inserted again.
  *
  * Before the first row is refused, the table is compared with the sink again. A row that the table
- * took without storing it (RAISE(IGNORE), ON CONFLICT IGNORE) is swallowed: see rejects.h; where
- * the table's definition shows neither, the import is rolled back. RAISE(ROLLBACK) ends the
- * transaction: the row is noted, and the import must begin again without it.
+ * accepts without storing it (RAISE(IGNORE), ON CONFLICT IGNORE) is swallowed; see refused_rows.h.
+ * If the definition of the table contains neither, the import is rolled back. RAISE(ROLLBACK) ends
+ * the transaction: the row is recorded, and the import must begin again without it.
  */
 #pragma once
 
@@ -21,11 +21,11 @@
 
 typedef struct sqlite3_stmt sqlite3_stmt;
 
-/* What a batch that is undone takes back. */
+/* The counts that are reset when a batch is undone. */
 typedef struct SqliteTally {
-    uint64_t stored;       /* of the file at hand */
-    uint64_t rows_through; /* not refused */
-    uint64_t unclear;      /* refused for what may be the table's fault */
+    uint64_t stored;       /* rows of the current file */
+    uint64_t rows_through; /* rows that were not refused */
+    uint64_t unclear;      /* rows that were refused for a reason that may lie in the table */
 } SqliteTally;
 
 typedef struct SqliteBatch {
@@ -35,7 +35,7 @@ typedef struct SqliteBatch {
     } * rows; /* NULL: none yet */
     size_t count;
     uint64_t done_before; /* rows_done */
-    Arena memory;         /* of their cells */
+    Arena memory;         /* holds the cells of the rows */
 } SqliteBatch;
 
 typedef struct SqliteLoad {
@@ -44,14 +44,14 @@ typedef struct SqliteLoad {
     ImportJob *job;
     const SinkTarget *target; /* the table that the rows go to: the job's, or its side table */
     sqlite3_stmt *insert;
-    sqlite3_stmt *present; /* is there a row with this key that is not older? NULL: nobody asks */
-    /* Of a sink with rows that delete, else NULL: deletes the row of a key; is it still there?
-     * (NULL: nobody asks); keeps the key for the rest of the import (NULL: no column tells which
-     * row is newer) */
+    sqlite3_stmt *present; /* finds a row with this key that is not older; NULL: not needed */
+    /* For a sink with rows that delete; NULL otherwise. `erase` deletes the row of a key. `still`
+     * finds out whether the row still exists; NULL: not needed. `note` records the key for the
+     * rest of the import; NULL: no column tells which row is newer. */
     sqlite3_stmt *erase, *still, *note;
     SqliteHabits habits;
     Buffer clears;   /* SQL, of a merge of a sink that infers: the columns that it does not have are NULL in a row that it replaces */
-    SinkCell *cells; /* of the row at hand */
+    SinkCell *cells; /* of the current row */
     Buffer blob;     /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
     Buffer record;   /* a refused row as text */
     SinkRejects rejects;
@@ -59,25 +59,26 @@ typedef struct SqliteLoad {
     SqliteTally tally;
     SqliteBatch batch;
     bool has_binary;         /* the sink has columns that are bound as blobs */
-    bool told_to_stop;       /* by progress; the caller says so in the error */
-    bool keeps_present_rows; /* DO NOTHING, or an older row: it may be taken without a change */
-    bool is_examined;        /* the table is not to blame */
-    char unclear_words[400]; /* of the first unclear row */
-    /* Rows that rolled the transaction back, by number; the array outlives it. */
+    bool told_to_stop;       /* job->progress asked to stop; the caller sets the error */
+    bool keeps_present_rows; /* with DO NOTHING or an older row, the table can accept a row without a change */
+    bool is_examined;        /* the table was compared with the sink, and fits */
+    char unclear_words[400]; /* the reason of the first unclear row */
+    /* Rows that rolled the transaction back, in the order of their numbers. The array is kept when
+     * the import begins again. */
     struct SqliteOutcast {
         uint64_t row;
         char *reason;
     } * outcasts;
     size_t outcast_count, outcast_capacity;
-    bool must_restart; /* out, with SINK_RETRY: there is one more of them */
+    bool must_restart; /* out, with SINK_RETRY: another row was added to `outcasts` */
 } SqliteLoad;
 
-/* All of these: not SINK_DONE: the transaction must be rolled back. `load` is all-zero, or what
- * sqlite_load_restart left. */
+/* Begins a load. `load` is all-zero, or was reset by sqlite_load_restart. If this function or
+ * one of the next two does not return SINK_DONE, the caller must roll the transaction back. */
 SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, ImportJob *job, const SinkTarget *target, Error *error);
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error);
-/* After the last file. */
+/* Ends the load. Call it after the last file. */
 SinkResult sqlite_load_end(SqliteLoad *load, Error *error);
-/* Forgets everything but the outcasts, for another transaction. */
+/* Resets everything except `outcasts`, for another transaction. */
 void sqlite_load_restart(SqliteLoad *load);
 void sqlite_load_deinit(SqliteLoad *load);

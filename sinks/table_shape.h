@@ -1,9 +1,9 @@
 /*
  * The definition of a table at its destination, and how it differs from what a sink needs. A driver
  * reads the definition; the comparison is the same for all drivers. Each column of the sink must
- * exist, in any order, with a compatible type. A column that the sink does not have must be nullable
- * or have a default. The primary key must be the same. A primary key that fills itself and that the
- * sink does not name is accepted for a sink that appends rows without a key.
+ * exist, in any order, with a compatible type. A column that the sink does not have must be
+ * nullable or have a default. The primary key must be the same. A primary key that fills itself and
+ * that the sink does not name is accepted for a sink that appends rows without a key.
  */
 #pragma once
 
@@ -75,16 +75,16 @@ void found_table_deinit(FoundTable *found);
 
 /*
  * Compares the table with the target. Returns SINK_DONE, or SINK_REFUSED with one text that names
- * each difference and ends with the statements that make the table fit.
- * `missing` is NULL or an array of column_count flags, which are set for the columns that the table
- * lacks. With it, a missing column that is not part of the key is not a difference: the caller adds
- * it, or with SCHEMA_DRIFT_IGNORE leaves it out. With SCHEMA_DRIFT_IGNORE three cases still are
- * differences: the table has none of the columns, it lacks the column that tells which row is newer,
- * or it lacks the column for values that have no other column.
+ * each difference and ends with the statements that make the table fit. `missing` is NULL or an
+ * array of column_count flags, which are set for the columns that the table lacks. With it, a
+ * missing column that is not part of the key is not a difference: the caller adds it, or with
+ * SCHEMA_DRIFT_IGNORE leaves it out. With SCHEMA_DRIFT_IGNORE three cases still are differences:
+ * the table has none of the columns, it lacks the column that tells which row is newer, or it lacks
+ * the column for values that have no other column.
  */
 SinkResult sink_table_compare(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error);
-/* Compares according to the target's on_schema_drift. Records the missing columns in the inspection,
- * as `adds` or as `lacks`. The results are those of sink_table_compare. */
+/* Compares according to the target's on_schema_drift. Records the missing columns in the
+ * inspection, as `adds` or as `lacks`. The results are those of sink_table_compare. */
 SinkResult sink_table_inspect(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, TableInspection *inspection,
                               Error *error);
 
