@@ -1,21 +1,23 @@
 /*
- * A bridge: a source that reads from a broker, as a state machine. bridge_step takes what waits in
- * its mailbox, reads records, and sends rows to the writer; a thread of its own (bridge_runner.h),
- * a test or the simulation calls it. Everything that it talks to is given: there are no globals.
+ * A bridge: a source that reads from a broker, as a state machine. bridge_step handles the messages
+ * in its mailbox, reads records, and sends rows to the writer. A dedicated thread
+ * (bridge_runner.h), a test or the simulation calls it. All its dependencies are passed in the
+ * options; it has no globals.
  *
- *   bridge.c            mail, the client, definitions that change, the end
- *   bridge_topics.c     which topics and partitions there are, and assignments
- *   bridge_positions.c  where a sink goes on with a partition: decisions, without any I/O
- *   bridge_claims.c     what the writer and the destinations have: asked, and answered
- *   bridge_flow.c       records -> micro-batches -> Appends, and when not to read
- *   bridge_acks.c       a broker that keeps what is not acknowledged, in the place of claims
- *   bridge_range.c      offsets that the broker does not have
- *   bridge_finish.c     `loop: false`: the end
+ *   bridge.c            messages, the client, changes of the definition, the end
+ *   bridge_topics.c     the topics and partitions that exist, and assignments
+ *   bridge_positions.c  where a sink continues with a partition: decisions without I/O
+ *   bridge_claims.c     asks the writer and the destinations for their positions
+ *   bridge_flow.c       records -> micro-batches -> Appends; when reading pauses
+ *   bridge_acks.c       for a broker that keeps unacknowledged messages: replaces claims
+ *   bridge_range.c      offsets that do not exist at the broker
+ *   bridge_finish.c     `loop: false`: the source ends
  *   bridge_replace.c    tables that are replaced by each run
- *   bridge_seek.c       what an admin asks for
- *   bridge_status_make.c  how it is, for people; also the offsets that lag tools read
+ *   bridge_seek.c       seeks and skips that an administrator requests
+ *   bridge_status_make.c  its status for users; also the offsets that lag tools read
  *
- * docs/delivery.md has its rules. One thread, but for what says otherwise.
+ * docs/delivery.md describes the rules. All functions are called on one thread, unless stated
+ * otherwise.
  */
 #pragma once
 
@@ -31,7 +33,7 @@
 typedef struct Bridge Bridge;
 
 typedef struct BridgeOptions {
-    Clock *clock; /* borrowed, as all of these */
+    Clock *clock; /* borrowed, like all other pointers here */
     Usage *usage;
     const Connections *connections;
     const char *data_directory;
@@ -42,29 +44,32 @@ typedef struct BridgeOptions {
     void (*post_templates)(void *context, TemplateBatch *take_batch);
     void *post_templates_context;
     BridgeBoard *board;
-    const BridgeClientType *client; /* NULL: as the source's definition says */
+    const BridgeClientType *client; /* NULL: chosen by the source's definition */
     uint32_t project;
-    /* limits, as the options say */
-    size_t event_bytes, row_bytes, rows_bytes; /* rows_bytes: of the rows of a micro-batch */
+    /* limits from the program's options */
+    size_t event_bytes, row_bytes, rows_bytes; /* rows_bytes: for all rows of a micro-batch */
 } BridgeOptions;
 
-/* `source`: of the snapshot, of which it takes a reference. Its options are copied. */
+/* Makes a bridge. `source` is part of the snapshot; the bridge takes a reference to the snapshot.
+ * Copies the options. */
 Bridge *bridge_new(const BridgeOptions *options, Snapshot *snapshot, const SnapshotSource *source);
 /*
- * It takes MESSAGE_SNAPSHOT, MESSAGE_DRAIN, MESSAGE_BRIDGE_SEEK and _SKIP, and answers to what it
- * asked. It is there until bridge_free, so that what comes back late has a place.
+ * Returns the mailbox, which accepts MESSAGE_SNAPSHOT, MESSAGE_DRAIN, MESSAGE_BRIDGE_SEEK and
+ * _SKIP, and the answers to the bridge's requests. It exists until bridge_free, so that late
+ * answers can be delivered. Any thread may post to it.
  */
 Mailbox *bridge_mailbox(Bridge *bridge);
-/* Does what there is to do, and waits for records at most 100 ms; returns how long nothing will
- * change without a message. */
+/* Does one step of work, and waits for records for at most 100 ms. Returns how long the next step
+ * can wait if no message arrives. */
 usec_t bridge_step(Bridge *bridge);
-/* Its source is gone, or it was drained: it does nothing any more. */
+/* Has the bridge ended? Its source was removed, or it was drained. It does no more work then. */
 bool bridge_has_ended(const Bridge *bridge);
-/* Nothing that it asked for is on its way. After it has ended: it can be freed while others run. */
+/* Are there no unanswered requests? A bridge that has ended can then be freed while other threads
+ * run. */
 bool bridge_is_owed_nothing(const Bridge *bridge);
-/* A message comes that it should look at soon, a snapshot or the end: what waits for the broker
- * gives up until then. Any thread. */
+/* Announces a message that the bridge should handle soon: a snapshot or the end. Calls that wait
+ * for the broker return early until the bridge has handled it. Any thread. */
 void bridge_expedite(Bridge *bridge);
-/* Nobody posts any more. The calling thread becomes the owner of the mailbox, and drops what is in
- * it. NULL-safe. */
+/* Frees the bridge. No thread may post to its mailbox any more. The calling thread becomes the
+ * owner of the mailbox, and drops the messages in it. NULL-safe. */
 void bridge_free(Bridge *bridge);

@@ -1,18 +1,20 @@
 /*
- * A micro-batch: records of a broker on their way to become one Append. Two steps, since records
- * are mapped later than they are read (the template broker, room in flight, a changed definition):
- * they are gathered as they come, and made into rows when the batch may go.
+ * A micro-batch: records of a broker that become one Append. It works in two steps: records are
+ * collected as they arrive, and mapped to rows when the batch can be sent. Mapping can be later than
+ * reading because it may wait for the template broker, for room in flight, or for a changed
+ * definition.
  *
- *     micro_batch_add, micro_batch_end     records, and how far partitions were read; copied
- *     micro_batch_templates                a TemplateBatch to be posted, if the plan has templates; then micro_batch_evaluated
- *     micro_batch_make                     rows and runs in an Append; partitions that cannot go on are cut there
+ *     micro_batch_add, micro_batch_end     adds records, and how far partitions were read; copied
+ *     micro_batch_templates                returns a TemplateBatch to post, if the plan has templates; then micro_batch_evaluated
+ *     micro_batch_make                     makes the rows and runs of an Append; a partition ends where it cannot continue
  *
- * Records of one partition lie together in the Append, in their order. A record that a sink has
- * already (its offset is below what the sink wants next) gives it no row. A sink's run of a
- * partition begins where the sink's part begins, and ends behind the last record, or where
- * micro_batch_end said; a record's rows are never in two runs, and no piece ends inside a run.
+ * The records of one partition are adjacent in the Append, in their order. A record that a sink
+ * already has (its offset is below the sink's next offset) makes no row for this sink. The run of a
+ * sink for a partition begins at the sink's next offset. It ends after the last record, or at the
+ * offset given to micro_batch_end. The rows of a record are never in two runs, and no piece of an
+ * Append ends inside a run.
  *
- * One thread: that of its RowMaker.
+ * Used by one thread: that of its RowMaker.
  */
 #pragma once
 
@@ -24,36 +26,37 @@
 
 typedef struct MicroBatch MicroBatch;
 
-/* A partition, as a micro-batch has to know it. */
+/* What a micro-batch needs to know about a partition. */
 typedef struct MicroPartition {
-    Partition key; /* borrowed texts, from micro_batch_make to the return */
+    Partition key; /* its texts are borrowed during the call */
     Uuid space;    /* record_id_space */
-    int64_t skip;  /* offset of a record that becomes nothing at all; -1: none */
-    /* by index of the plan's sinks; in: the offset that the sink wants next, -1: it takes nothing
-     * for now. Out: as the Append leaves it */
+    int64_t skip;  /* offset of a record that makes no rows; -1: none */
+    /* By index of the plan's sinks. In: the next offset of the sink, or -1 if it takes no
+     * records for now. Out: its next offset after the Append. */
     int64_t *next;
-    bool *sets_end; /* by index of the plan's sinks; in: its next run is the first one; out: false when it got one. Both unused with acks */
+    bool *sets_end; /* by index of the plan's sinks; in: its next run is the first; out: false if it got a run. With acks neither is used */
 } MicroPartition;
 
 typedef enum MicroStop {
     MICRO_GOES_ON,
-    MICRO_POISON, /* a sink with onInvalid reject cannot take the record: nothing of the partition from it on is in the Append */
-    /* The same, but read on from it in a moment: its schema is looked up, the registry is down, it
-     * does not know the schema (for 5 min, then the record is one that cannot be read), its
-     * templates are not evaluated, or the batch made too many rows. */
+    MICRO_POISON, /* a sink with onInvalid reject cannot take the record: the Append ends before it for this partition */
+    /* The Append ends before the record for this partition, and the record must be read again soon.
+     * The reason is one of these: its schema is being looked up; the registry is down, or does not
+     * know the schema (after 5 min the record counts as unreadable); its templates are not
+     * evaluated; or the batch made too many rows. */
     MICRO_LATER,
 } MicroStop;
 
-/* What became of a partition's records. */
+/* The result for the records of a partition. */
 typedef struct MicroResult {
     size_t partition; /* index, as given to micro_batch_add */
     MicroStop stop;
-    int64_t offset;     /* of the record, unless it goes on; else: what is read next */
-    const char *reason; /* of MICRO_POISON and MICRO_LATER, a sentence; of the first it names sink and column. In the batch */
+    int64_t offset;     /* of the record that stopped it; with MICRO_GOES_ON: the next offset to read */
+    const char *reason; /* a sentence, for MICRO_POISON (it names the sink and the column) and MICRO_LATER; owned by the batch */
 } MicroResult;
 
-/* Of the records that some sink was to be given, up to a stop: a record that all of them had is not
- * counted again. */
+/* Counts of the records up to a stop that at least one sink did not have yet. A record that all
+ * sinks already had is not counted again. */
 typedef struct MicroCounts {
     uint64_t records, bytes; /* all of them */
     uint64_t tombstones;     /* of them, those that became nothing since they have no value */
@@ -81,17 +84,17 @@ void micro_batch_clear(MicroBatch *batch);                /* keeps the memory */
 
 /* `partition`: any index of the caller's. Copied. */
 void micro_batch_add(MicroBatch *batch, size_t partition, const ClientRecord *record);
-/* All before `offset` was handed out or is not there. */
+/* States that all records before `offset` were added or do not exist. */
 void micro_batch_end(MicroBatch *batch, size_t partition, int64_t offset);
-/* What is there of the partition is forgotten (a seek, a revoke); CLIENT_NO_INDEX: of all. Nothing
- * happens once the batch was made. */
+/* Removes the records of the partition (after a seek or a revoke); CLIENT_NO_INDEX: of all
+ * partitions. Does nothing after micro_batch_make. */
 void micro_batch_forget(MicroBatch *batch, size_t partition);
 bool micro_batch_is_empty(const MicroBatch *batch);
 bool micro_batch_is_full(const MicroBatch *batch);
-usec_t micro_batch_since(const MicroBatch *batch); /* boot: when the first one came; USEC_NEVER: it is empty */
+usec_t micro_batch_since(const MicroBatch *batch); /* boot clock: when the first record was added; USEC_NEVER: it is empty */
 uint64_t micro_batch_bytes(const MicroBatch *batch);
-/* May micro_batch_make give MICRO_WAITS? Else what has no column goes to the rest. At first it may
- * not. */
+/* Allows micro_batch_make to return MICRO_WAITS. If it may not, values without a column go to the
+ * column for the rest. Initially it may not. */
 void micro_batch_set_patience(MicroBatch *batch, bool is_patient);
 /* Of all records, in the order in which they were added, for acks; once it was made, of those that
  * were not left out by a stop. Valid until the next call. */
@@ -103,15 +106,15 @@ size_t micro_batch_left_tokens(MicroBatch *batch, const Span **ret_tokens);
  * read now. It is posted by the caller and comes back to `reply` as MESSAGE_TEMPLATES; until then
  * the next one is not asked for. `partitions`: as for micro_batch_make. */
 TemplateBatch *micro_batch_templates(MicroBatch *batch, const SnapshotSource *source, const MicroPartition *partitions, Mailbox *reply);
-/* 0; -EAGAIN: templates cannot be evaluated now (ask for micro_batch_templates again in a second),
- * error says why. The batch keeps it. Also right for what comes back after the batch was cleared,
- * or of a plan that is not run any more: it is freed. */
+/* Takes the evaluated templates. Returns 0, or -EAGAIN with an error if templates cannot be
+ * evaluated now: call micro_batch_templates again after a second. The batch keeps `take_templates`.
+ * If the batch was cleared since, or the plan is no longer in use, it is freed instead. */
 int micro_batch_evaluated(MicroBatch *batch, TemplateBatch *take_templates, Error *error);
 
 typedef enum MicroMade {
-    MICRO_MADE,    /* *ret_append is to be posted (message, reply), or NULL: there is nothing that the writer has to know */
-    MICRO_NO_ROOM, /* bytes in flight: as before, try again later */
-    MICRO_WAITS,   /* as before: sinks that infer lack columns for it, and control, which was told, is about to make them */
+    MICRO_MADE,    /* the caller posts *ret_append (with message and reply); NULL: there is nothing to post */
+    MICRO_NO_ROOM, /* too many bytes are in flight: nothing changed, try again later */
+    MICRO_WAITS,   /* nothing changed: sinks that infer lack columns; control was asked to make them */
 } MicroMade;
 
 /*

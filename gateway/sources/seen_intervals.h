@@ -1,18 +1,18 @@
 /*
- * Which messages of a stream are committed here, of a durable consumer of JetStream: a message that
- * the server delivers again although it was committed (its ack was lost, or the server forgot it)
- * is told from a new one. A set of stream sequences, kept as intervals. It is stored with the rows,
- * in one transaction (Append.mark), so it says exactly what the log has.
+ * The set of messages that were committed, for a durable consumer of JetStream. It distinguishes
+ * new messages from messages that the server delivers again although they were committed, because
+ * an ack was lost or the server forgot it. The set contains stream sequences, as intervals. It is
+ * stored in the same transaction as the rows (Append.mark), so it always matches the log.
  *
- * Few intervals: messages whose orders follow each other were delivered one after the other, so the
- * stream has nothing for this consumer between them, and they are joined with the sequences
- * between. All from the first one up to the consumer's ack floor is one interval. What remains are
- * the holes of messages that are on their way, and those that deliveries of other messages came
- * between, until the floor passes them.
+ * The number of intervals stays small. If two messages were delivered directly one after the other,
+ * the stream has no message for this consumer between them. Both and the sequences between them are
+ * joined to one interval. All sequences from the first one up to the consumer's ack floor are one
+ * interval. The gaps that remain belong to messages that are in flight, and to messages whose
+ * deliveries were interrupted by others. They close when the ack floor passes them.
  *
- * A sequence can be given twice: a server whose disk lost its last messages goes on behind those
- * that are left. The later message has a later time than all that the set has seen, and is none of
- * it; when it is added, all that was seen from its sequence on is forgotten.
+ * A sequence can be used twice: a server whose disk lost its last messages continues after the
+ * remaining ones. The later message has a later time than all messages of the set, and does not
+ * count as seen. When it is added, all sequences from its own one on are removed first.
  *
  * Pure; one thread.
  */
@@ -30,45 +30,46 @@
 
 typedef struct SeenInterval {
     uint64_t first, last;             /* sequences, 1 <= first <= last */
-    uint64_t first_order, last_order; /* of its ends; 0: not known */
+    uint64_t first_order, last_order; /* orders of the first and last message; 0: not known */
 } SeenInterval;
 
-/* All-zero is empty. A stream and a subject that the sequences are of: those of another one say
- * nothing. */
+/* An all-zero value is empty. The sequences are valid for one stream and one subject only. */
 typedef struct SeenIntervals {
     SeenInterval *items; /* owned; ascending, with at least one sequence between them */
     size_t count, capacity;
-    int64_t last_time; /* ns since 1970: of the latest message that was added */
+    int64_t last_time; /* ns since 1970; time of the latest message that was added */
 } SeenIntervals;
 
 typedef struct SeenMessage {
     uint64_t sequence; /* of the stream, from 1 */
-    /* In which order it was delivered the first time, in this process: 1 more than that of the
-     * message before it, when the stream has none of the consumer's between them. 0: not known, as
-     * of a message that is delivered again. */
+    /* The number of its first delivery in this process. It is 1 more than that of the message
+     * before, if the stream has no message for the consumer between them. 0: not known, for example
+     * if the message is delivered again. */
     uint64_t order;
-    int64_t time_nsec; /* when the stream took it */
+    int64_t time_nsec; /* ns since 1970; when the stream stored it */
 } SeenMessage;
 
 void seen_intervals_deinit(SeenIntervals *seen);
 void seen_intervals_clear(SeenIntervals *seen);
-void seen_intervals_copy(SeenIntervals *to, const SeenIntervals *from); /* in the place of what `to` has */
+void seen_intervals_copy(SeenIntervals *to, const SeenIntervals *from); /* replaces the content of `to` */
 bool seen_intervals_has(const SeenIntervals *seen, const SeenMessage *message);
-/* A message that it has already changes nothing. There may be more than SEEN_INTERVALS_MAX:
- * seen_intervals_is_full. */
+/* Adds a message. A message that is already in the set changes nothing. The number of intervals can
+ * exceed SEEN_INTERVALS_MAX; see seen_intervals_is_full. */
 void seen_intervals_add(SeenIntervals *seen, const SeenMessage *message);
-/* The stream has nothing behind this sequence (any more): what was seen there is forgotten. */
+/* Removes all sequences after `last`, because the stream has no messages there (any more). */
 void seen_intervals_cut(SeenIntervals *seen, uint64_t last);
-/* All up to this sequence is acked: what lies between the intervals below it does not come any
- * more. */
+/* Joins the intervals up to `ack_floor`. All messages up to it are acked, so messages in the gaps
+ * are not delivered any more. */
 void seen_intervals_join(SeenIntervals *seen, uint64_t ack_floor);
-/* It cannot be stored: nothing may be added before intervals were joined. */
+/* Has the set too many intervals to be stored? Then intervals must be joined before a message is
+ * added. */
 bool seen_intervals_is_full(const SeenIntervals *seen);
 
 /* The bytes of a mark (docs/formats.md, "Marks"). `stream_id`: of the stream, another one when it
  * is made anew (ClientTopic.topic_id). `subject`: that the consumer filters with; "" all. */
 void seen_intervals_put(const SeenIntervals *seen, Span stream_id, Span subject, Buffer *out);
 enum { SEEN_INTERVALS_OF_ANOTHER_STREAM = 1, SEEN_INTERVALS_OF_ANOTHER_SUBJECT };
-/* Replaces what `seen` has. > 0: they are of a stream that was made anew since, or of another
- * subject; it is empty then. -EBADMSG: the bytes are no mark; as before. */
+/* Replaces the content of `seen` with a mark. Returns 0. Returns a value > 0 if the mark belongs
+ * to a stream that was created again since, or to another subject: `seen` is empty then. Returns
+ * -EBADMSG if the bytes are not a valid mark: `seen` is unchanged then. */
 int seen_intervals_get(SeenIntervals *seen, Span mark, Span stream_id, Span subject, Error *error);
