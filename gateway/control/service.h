@@ -1,7 +1,7 @@
 /*
- * What a handler of the management API sees of control: what there is (ControlView), what it can
- * have done, and how it asks the threads behind control. Nothing else of this folder is for
- * gateway/api (tests/unit/test-includes.py). Control thread.
+ * The interface of gateway/control for the handlers of the management API: the present state
+ * (ControlView), the changes that a handler can request, and requests to other threads. gateway/api
+ * includes no other interface of control (tests/unit/test-includes.py). Control thread.
  */
 #pragma once
 
@@ -22,9 +22,9 @@
 
 typedef struct Control Control;
 
-/* ---- what there is --------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
-/* All borrowed; what it points to changes from turn to turn. */
+/* All pointers are borrowed. Their content may change in each turn of the control thread. */
 typedef struct ControlView {
     const Options *options;
     const Registry *registry;
@@ -39,12 +39,12 @@ typedef struct ControlView {
 } ControlView;
 
 const ControlView *control_view(const Control *control);
-/* Does the writer's disk hang at present (usage.h)? */
+/* true: the writer's disk hangs at present (usage.h). */
 bool control_is_stalled(const Control *control);
-/* Whose token is it? NULL: nobody's. */
+/* Returns the token with this text, borrowed. NULL: there is none. */
 const Token *control_find_token(const Control *control, Span text);
 
-/* ---- what can be done ------------------------------------------------------------------------ */
+/* ---- changes --------------------------------------------------------------------------------- */
 
 typedef enum ChangeKind {
     CHANGE_CREATE,
@@ -56,9 +56,9 @@ typedef enum ChangeKind {
     CHANGE_UNDELETE,
     CHANGE_PAUSE,
     CHANGE_RESUME,
-    CHANGE_RUN,      /* of a source that ends: another run, since a topic was made anew; see RunAnew */
+    CHANGE_RUN,      /* another run of a source that ends, because a topic was created again; see RunAnew */
     CHANGE_INFER,    /* of a sink: columns of fields that were found; body: what inference.c made */
-    CHANGE_MANIFEST, /* of a source that is there or not, with its sinks and settings */
+    CHANGE_MANIFEST, /* a new or existing source with its sinks and settings */
 } ChangeKind;
 
 typedef struct ChangeRequest {
@@ -67,16 +67,16 @@ typedef struct ChangeRequest {
     const char *source_id; /* NULL: a source is created */
     const char *sink_id;   /* NULL unless an existing sink is meant */
     json_t *body;          /* borrowed; create, patch, settings and manifest */
-    uint32_t if_version;   /* only if the definition has this version; 0: whatever it has */
-    bool discard;          /* delete: drop what waits */
+    uint32_t if_version;   /* only if the definition has this version; 0: any version */
+    bool discard;          /* delete: drop the rows that wait for import */
     bool prune;            /* manifest: delete the sinks that it does not name */
-    bool reset_settings;   /* manifest: those that it does not name have their default, whoever set them */
-    bool keep_positions;   /* patch of a sink, manifest: another table has the positions of the one before */
+    bool reset_settings;   /* manifest: settings that it does not name return to their defaults, whoever set them */
+    bool keep_positions;   /* patch of a sink, manifest: a new table gets the positions of the old one */
     const char *assumed;   /* preview: "NAME:TYPE,NAME:TYPE", connections that count as if they were declared; NULL: none */
     const char *by;        /* who */
 } ChangeRequest;
 
-/* Why not, as the API says it. */
+/* Why a request failed, as the API reports it. */
 typedef struct Failure {
     int status;           /* HTTP */
     const char *name;     /* "sourceNotFound" */
@@ -85,41 +85,43 @@ typedef struct Failure {
 } Failure;
 
 /*
- * Each of these takes the call and answers it, now or later, and returns 0; or it returns -1 and
- * why not, and the call is still the caller's. A call whose new templates have to be checked first
- * is routed again when that is done.
+ * Each of these functions returns 0 and takes the call; it answers the call now or later. When it
+ * fails, it returns -1 with `failure` set, and the caller still owns the call. A call whose new
+ * templates must be checked first is routed again after the check.
  */
 
-/* With the change's task. */
+/* Starts the change. The answer is its task. */
 int control_change(Control *control, const ChangeRequest *request, ApiCall *call, Failure *failure);
-/* With what a CHANGE_MANIFEST would do. */
+/* The answer is what a CHANGE_MANIFEST would do. Nothing is changed. */
 int control_preview(Control *control, const ChangeRequest *request, ApiCall *call, Failure *failure);
-/* With the task of an import of what waits. */
+/* Starts an import of the rows that wait. The answer is its task. */
 int control_flush(Control *control, const RegistrySource *source, const RegistrySink *sink, ApiCall *call, Failure *failure);
-/* With the task of that id; `source_id`: only of that source, NULL: of any. */
+/* The answer is the task with that id. `source_id`: only a task of this source; NULL: of any. */
 int control_show_task(Control *control, const char *task_id, const char *source_id, ApiCall *call, Failure *failure);
-/* Holds back the imports of a connection (`pauses`) or lets them go on. When that is stored,
- * `answer` takes the call. */
+/* Pauses (`pauses`) or resumes the imports of a connection. After that is stored, `answer` takes
+ * the call. */
 int control_pause_connection(Control *control, const char *connection, bool pauses, const char *by, ApiCall *call,
                              void (*answer)(const Control *control, ApiCall *take_call, const char *connection), Failure *failure);
 
-/* What becomes of a connection that is declared (config/declared.h). */
+/* The effect of declaring a connection (config/declared.h). */
 typedef enum Declaring {
     DECLARING_CREATES,
-    DECLARING_CHANGES, /* what is in its files */
+    DECLARING_CHANGES, /* the content of its files */
     DECLARING_NOTHING, /* it is as declared */
 } Declaring;
 
-/* At once; `dry_run`: only says what it would do. -1 and why not, else 0. */
+/* Declares a connection before it returns. `dry_run`: only reports what it would do. Returns 0, or
+ * -1 with `failure` set. */
 int control_declare_connection(Control *control, const char *name, const json_t *body, bool dry_run, const char *by, Declaring *ret_result,
                                Failure *failure);
-/* Removes a declared connection that no source and no sink names. The same. */
+/* Removes a declared connection that no source and no sink names. Returns the same values. */
 int control_withdraw_connection(Control *control, const char *name, const char *by, Failure *failure);
 
-/* ---- asking other threads -------------------------------------------------------------------- */
+/* ---- requests to other threads --------------------------------------------------------------- */
 
-/* Who asked the writer, a loader or the templates, and goes on when the message is back. One
- * message at a time. It is the first member of a structure in memory of its own. */
+/* A request to the writer, a loader, a bridge or the template checks that continues when its
+ * message returns. It has at most one message on its way. It is the first member of an allocated
+ * structure. */
 typedef struct PendingRequest PendingRequest;
 struct PendingRequest {
     PendingRequest *next, **link; /* of all that are on their way; `link` NULL: it is not */
@@ -136,26 +138,28 @@ struct PendingRequest {
     void (*overdue)(Control *control, PendingRequest *pending);
 };
 
-/* The request is complete but for whom it comes back to. */
+/* These send a message to another thread. The caller sets all but the return address of it. */
 void control_ask_writer(Control *control, PendingRequest *pending, Request *take_request);
 void control_ask_loaders(Control *control, PendingRequest *pending, LoadJob *take_job);
 void control_ask_templates(Control *control, PendingRequest *pending, TemplateBatch *take_batch);
-/* Of who reads the broker of a source. false: nobody does (it is disabled, has just been made, or
- * the gateway ends); the request is the caller's still, and the pending is not on its way. */
+/* Sends the request to the bridge of a source. false: no bridge reads its broker, because the
+ * source is disabled or has just been created, or the gateway shuts down. Then the caller still
+ * owns the request, and `pending` is not on its way. */
 bool control_ask_bridge(Control *control, PendingRequest *pending, const Source *source, Request *take_request);
-/* How it is: a reference on its last status (flow/bridge_status.h); NULL: nobody reads the broker,
- * or nothing was said yet. */
+/* Returns a new reference to the last status of the bridge (flow/bridge_status.h). NULL: no bridge
+ * reads the broker, or it has reported nothing yet. */
 BridgeStatus *control_bridge_status(const Control *control, const Source *source);
-/* What stands in the sink's statistics of fields that get no column (nameless.h); NULL: it infers
- * none. */
+/* The part of the sink's statistics about fields that get no column (nameless.h). NULL: the sink
+ * infers no columns. */
 json_t *control_nameless_json(const Control *control, const Sink *sink);
-/* All-zero but for what is given, and as large as the structure that it is the first member of. */
+/* Allocates `bytes` bytes for the structure whose first member is the request. All members that are
+ * not given are zero. */
 void *pending_request_new(size_t bytes, void (*back)(Control *control, PendingRequest *pending, Message *take_message),
                           void (*drop)(PendingRequest *pending), ApiCall *take_call);
-/* It asks nothing more, on its way or not: frees it. */
+/* Frees the request and its call, whether or not it is on its way. */
 void pending_request_end(PendingRequest *pending);
-/* PendingRequests on their way that go back there. */
+/* The number of requests on their way whose callback is `back`. */
 size_t control_pending_requests(const Control *control, void (*back)(Control *control, PendingRequest *pending, Message *take_message));
-/* Fills in the statistics from the memory that the writer lends while its disk hangs; false: it
- * lends none now. */
+/* Fills in the statistics from the memory that the writer lends while its disk hangs. false: the
+ * writer lends no memory now. */
 bool control_lent_statistics(const Control *control, TotalsQuery *query);
