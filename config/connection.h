@@ -97,7 +97,7 @@ static inline bool connection_field_is_file(const ConnectionField *field) {
     return field->is_secret_file || field->is_open_file;
 }
 
-const Connection *connections_find(const Connections *connections, const char *name); /* NULL: none */
+const Connection *connections_find(const Connections *connections, const char *name); /* borrowed; NULL: none */
 /* Each connection has a number that never changes, from 0. Those of the config file come first. The
  * total never shrinks. */
 size_t connections_total(const Connections *connections);
@@ -110,6 +110,6 @@ const Connection *connections_declare(Connections *connections, Connection *take
  * connection stays valid for those that hold it. */
 const Connection *connections_replace(Connections *connections, const Connection *connection, Connection *take_connection);
 size_t connections_declared(const Connections *connections); /* number of declarations and replacements since the start */
-/* It is not found any more. */
+/* Removes a declared connection from the lookups. It stays valid for those that hold it. */
 void connections_withdraw(Connections *connections, const Connection *connection);
 void connections_deinit(Connections *connections);

@@ -1,7 +1,10 @@
 /*
- * What an admin declares: sources, their sinks, and the columns of a sink. A definition is
- * immutable once made and reference counted, so any thread may read one that it holds; a change
- * makes a new one. Its JSON form is the API's and the catalog's.
+ * The definitions that an admin declares: sources, their sinks, and the columns of a sink. A
+ * definition is immutable and reference counted. Any thread may read a definition that it holds. A
+ * change makes a new definition. The API and the catalog use the JSON forms of this header.
+ *
+ * Functions that return int return 0, or a negated errno with the text in `error`. -EINVAL means
+ * that the input is not valid.
  */
 #pragma once
 
@@ -27,7 +30,7 @@ typedef enum ColumnType {
     COLUMN_PATH,
     COLUMN_TEMPLATE,
     COLUMN_META,
-    COLUMN_REST, /* of a target that infers, always its last column: what has no column of its own */
+    COLUMN_REST, /* always the last column of a target that infers: the fields that have no column */
 } ColumnType;
 
 typedef enum DataType {
@@ -43,30 +46,30 @@ typedef enum DataType {
     DATA_UUID,
     DATA_JSON_TEXT,
 } DataType;
-#define DATA_TYPE_COUNT (DATA_JSON_TEXT + 1) /* of the last one */
+#define DATA_TYPE_COUNT (DATA_JSON_TEXT + 1) /* based on the last type */
 
-/* What decides about a data type without a switch over all of them. */
+/* Properties of a data type. Code tests these instead of switching over all types. */
 typedef struct DataTraits {
-    bool holds_any;    /* any text */
+    bool holds_any;    /* a column holds any text */
     bool holds_number; /* any number */
     bool holds_time;   /* any RFC 3339 time */
     bool holds_json;   /* any JSON */
     bool holds_uuid;   /* any UUID */
-    bool keeps_json;   /* a JSON value is stored as JSON, a string with its quotes */
-    bool is_json;      /* by its value, not as it is written */
-    bool is_date;      /* the day that a time begins with is stored, and not the rest */
-    bool may_be_key;   /* databases compare it */
-    bool has_order;    /* all destinations put its values in the same order */
-    bool is_binary;    /* its cells are \x and hexadecimal digits (row.h), two for each byte */
+    bool keeps_json;   /* a JSON value is stored as JSON; a string keeps its quotes */
+    bool is_json;      /* values are stored by their JSON value, not as they are written */
+    bool is_date;      /* only the date of a time is stored */
+    bool may_be_key;   /* databases can compare the values */
+    bool has_order;    /* all destinations sort the values in the same order */
+    bool is_binary;    /* a cell is \x and two hexadecimal digits per byte (row.h) */
 } DataTraits;
 extern const DataTraits data_traits[]; /* by DataType */
 
 /* Who made a column. */
 typedef enum ColumnOrigin {
     COLUMN_DECLARED,
-    COLUMN_BASE,     /* each target that infers has it: _id, _at, where the record stands, _rest */
-    COLUMN_INFERRED, /* of a field that events have; a path whose value may be missing, or not fit */
-    COLUMN_VARIANT,  /* of the values of a field that do not fit its other columns */
+    COLUMN_BASE,     /* each target that infers has it: _id, _at, the position of the record, _rest */
+    COLUMN_INFERRED, /* made from a field of events; a path whose value may be missing or may not fit */
+    COLUMN_VARIANT,  /* made for the values of a field that do not fit its other columns */
 } ColumnOrigin;
 
 typedef struct Column {
@@ -74,51 +77,53 @@ typedef struct Column {
     ColumnType type;
     DataType data_type;
     bool primary_key;
-    bool optional;       /* path: a missing value is NULL */
+    bool optional;       /* path: a missing value becomes NULL */
     bool raw_string;     /* path, template: a JSON string is unquoted and unescaped */
     char *path;          /* COLUMN_PATH, else NULL */
-    char *default_value; /* COLUMN_PATH, NULL: none; a text as declared, not JSON-quoted, or what `default_kind` says */
+    char *default_value; /* COLUMN_PATH; NULL: none. The text as declared, not JSON-quoted; `default_kind` tells its kind */
     ScalarKind default_kind;
-    char *format;         /* of a timestamp or date: how its values are written; NULL: RFC 3339 */
+    char *format;         /* input format of a timestamp or date; NULL: RFC 3339 */
     char *template_text;  /* COLUMN_TEMPLATE: Jsonnet, else NULL */
     MetaField meta_field; /* COLUMN_META */
     ColumnOrigin inferred;
-    char *mask; /* NULL: none; mask_table.h reads it */
+    char *mask; /* NULL: none; the syntax is that of mask_table.h */
 } Column;
-/* Was it made of what events hold? Else it is of the definition: declared, or a base column. */
+/* Returns whether the column was made from the content of events. Otherwise it is declared or a
+ * base column. */
 static inline bool column_is_inferred(const Column *column) {
     return column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT;
 }
 
-/* The type of a field, whatever its values are: what does not fit goes to a variant. */
+/* Fixes the type of the column of a field. Values that do not fit go to a variant column. */
 typedef struct TypeHint {
     char *path;
     DataType type; /* integer, decimal, boolean, timestamp, text or json */
 } TypeHint;
 
-/* Columns are made of the fields that events have. */
+/* Settings of a target whose columns are made from the fields of events. */
 typedef struct Inference {
-    uint32_t depth; /* 1..5: down to which level the members of objects become columns */
+    uint32_t depth; /* 1..5: deepest level at which members of objects become columns */
     TypeHint *hints;
     size_t hint_count;
-    char **exclude; /* paths that are stored nowhere */
+    char **exclude; /* paths of fields that are not stored */
     size_t exclude_count;
-    uint32_t max_columns; /* 1..1000: of all columns of the target; beyond it fields go to _rest */
+    uint32_t max_columns; /* 1..1000: maximum number of columns of the target; further fields go to _rest */
 } Inference;
 
 typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
 /* STRATEGY_REPLACE: the rows of a run replace those of the table when the run has ended
  * (sinks/replace_run.h). */
 typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE, STRATEGY_REPLACE } Strategy;
-/* What is done about columns that the table lacks. SCHEMA_DRIFT_IGNORE: imports leave them out; not
- * with STRATEGY_REPLACE. */
+/* Action for columns that the table lacks. SCHEMA_DRIFT_IGNORE: imports omit these columns; it is
+ * not allowed with STRATEGY_REPLACE. */
 typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE, SCHEMA_DRIFT_IGNORE } SchemaDrift;
 typedef enum Framing { FRAMING_SINGLE, FRAMING_NDJSON, FRAMING_ARRAY, FRAMING_CONCATENATED, FRAMING_LINES } Framing;
-/* What is kept of an event beside its rows, where a sink of the source masks a column. */
+/* Whether the body of an event is kept in addition to its rows, if a sink of the source masks a
+ * column. */
 typedef enum BodyPolicy { BODY_POLICY_DROP, BODY_POLICY_KEEP } BodyPolicy;
 typedef enum ErrorDetail { ERROR_DETAIL_FULL, ERROR_DETAIL_MINIMAL } ErrorDetail;
 
-/* Which change made a definition what it is. */
+/* The change that made this version of a definition. */
 typedef struct DefinitionVersion {
     uint32_t number;   /* from 1 */
     usec_t at;         /* wall time */
@@ -126,40 +131,40 @@ typedef struct DefinitionVersion {
     char *description; /* of the change; may be empty */
 } DefinitionVersion;
 
-/* Events are taken and staged, and no import starts until somebody resumes it. */
+/* While a pause lasts, events are accepted and staged, but no import starts. */
 typedef struct Pause {
-    usec_t at;      /* wall time of its begin; 0: not paused */
-    usec_t running; /* running time (storage/totals.h) of its begin; 0: of a program that did not keep it */
+    usec_t at;      /* wall time of its start; 0: not paused */
+    usec_t running; /* running time (storage/totals.h) of its start; 0: unknown, an older program stored the pause */
     char *by;       /* owned: description of the token; NULL when not paused */
 } Pause;
 
 /* What a sink writes to. */
 typedef enum SinkTargetType { TARGET_TABLE } SinkTargetType;
 
-/* Which events delete the row of their key. All-zero: none does. */
+/* The events that delete the row with their key. All-zero: no event does. */
 typedef struct DeleteOn {
-    char *path, *equals; /* those with this text, number or boolean at the path; NULL: none does by it */
+    char *path, *equals; /* events with this text, number or boolean at the path; NULL: not used */
     bool tombstone;      /* records without a value */
 } DeleteOn;
 
-/* What only a table has. */
+/* The fields of a target that is a table. */
 typedef struct TableTarget {
     char *table_id; /* "in.c-shop.orders": schema up to the last dot, then the table */
     Strategy strategy;
-    char *newer_by;     /* STRATEGY_MERGE: name of the column that tells which of two rows with one key is newer; NULL: the later one is */
+    char *newer_by;     /* STRATEGY_MERGE: column that tells which of two rows with one key is newer; NULL: the later row */
     DeleteOn delete_on; /* STRATEGY_MERGE */
     SchemaDrift on_schema_drift;
     bool allow_empty; /* STRATEGY_REPLACE: a run without rows empties the table */
 } TableTarget;
 
-/* Where a sink's rows go, and as what. Columns with primary_key are the key. */
+/* The destination of a sink's rows and their columns. The columns with primary_key are the key. */
 typedef struct SinkTarget {
     SinkTargetType type;
     char *connection; /* name of a connection */
     Column *columns;
     size_t column_count; /* 1..100; with `infer` 1..COLUMNS_INFERRED_MAX */
     Inference *infer;    /* NULL: all columns are declared */
-    char *explode;       /* path of an array of which each element gives a row; NULL: an event is one row. Not with `infer` */
+    char *explode;       /* path of an array whose elements become rows; NULL: one row per event. Not with `infer` */
     TableTarget table;   /* of TARGET_TABLE */
 } SinkTarget;
 
@@ -167,31 +172,32 @@ static inline bool sink_target_deletes(const SinkTarget *target) {
     return target->table.delete_on.path || target->table.delete_on.tombstone;
 }
 
-/* Cells of a row as it is staged. The last one of a target that deletes is not of a column: NULL,
- * or `d` when the row of the key is deleted. */
+/* Returns the number of cells of a staged row. A target that deletes has one cell more than
+ * columns, the last one: it is NULL, or `d` when the row with the key is deleted. */
 static inline size_t sink_target_cells(const SinkTarget *target) {
     return target->column_count + sink_target_deletes(target);
 }
 
 #define SINK_FORMER_MAX 4
 
-/* Where a sink begins to read whose table has no position of its source yet; of sources that keep
- * positions at their destinations. */
+/* Tells where a sink starts to read while its table has no position of the source. Only for
+ * sources that keep positions at their destinations. */
 typedef struct SinkOrigin {
     char *
-        key; /* owned: source_positions_key() of its source then: under another one the source starts anew, and none of it counts. NULL: any */
-    bool joins;         /* it came to a source that had sinks: it begins where these are */
-    SinkTarget *former; /* owned; where its rows went before, the last one first: it begins where they end there */
+        key; /* owned: source_positions_key() of the source when this was noted. It does not apply to a source with another key. NULL: any */
+    bool joins;         /* the sink was added to a source that had sinks: it starts at their positions */
+    SinkTarget *former; /* owned; former destinations of its rows, the last one first: it starts where they end there */
     size_t former_count;
 } SinkOrigin;
 
-/* A run of a table that the sink replaces no more: what is left of it there is removed. */
+/* The last run of a table that the sink no longer replaces. Its remains at the destination are
+ * removed. */
 typedef struct LeftRun {
     SinkTarget target;
-    char *group; /* of its positions, "GROUP#RUN" */
+    char *group; /* group of its positions: "GROUP#RUN" */
 } LeftRun;
 
-/* What a sink says of where it begins; of sources that keep positions at their destinations. */
+/* The sink's own `startFrom`. Only for sources that keep positions at their destinations. */
 typedef struct SinkStart {
     bool given;
     BridgeStart at;
@@ -206,7 +212,7 @@ typedef struct Sink {
     OnInvalid on_invalid;
     SinkStart start;
     SinkTarget target;
-    uint32_t mapping_version; /* number of the version that last changed target; rows of two never share a slice or file */
+    uint32_t mapping_version; /* version that last changed `target`; rows of two mapping versions never share a slice or file */
     SinkOrigin origin;
     LeftRun *left; /* owned; the last one first */
     size_t left_count;
@@ -216,7 +222,7 @@ typedef struct Sink {
     bool disabled;
     Pause paused;
     usec_t deleted;         /* wall time; 0: not deleted */
-    usec_t deleted_running; /* running time (storage/totals.h) at that moment: what its age counts from */
+    usec_t deleted_running; /* running time (storage/totals.h) of the deletion; its age counts from here */
 } Sink;
 
 typedef struct SourceKind SourceKind; /* source_kind.h */
@@ -228,25 +234,25 @@ typedef struct Source {
     char *name;
     char *description;
     const SourceKind *kind;
-    void *part; /* what its kind declares: HttpSource … (source_http.h) */
+    void *part; /* the fields of its kind, owned: HttpSource … (source_http.h) */
     BodyPolicy body_policy;
     Settings settings;
     DefinitionVersion version;
     usec_t created;
     bool disabled;
-    Pause paused; /* of all its sinks */
+    Pause paused; /* pauses all its sinks */
     usec_t
-        run; /* wall time, whole ms: when its present run was asked for; each is later than the one before. 0: it has none, see source_ends */
+        run; /* wall time, whole ms: time at which the current run was requested, later than that of the run before; 0: no run, see source_ends */
     usec_t deleted, deleted_running;
 } Source;
 
-/* Asserts what the tables of fields and the kinds of sources promise. */
+/* Asserts that the tables of fields and the kinds of sources are consistent. */
 void definition_check_tables(void);
 
 #define SINKS_A_SOURCE_MAX 20
-#define COLUMNS_A_SINK_MAX 100                   /* that are declared */
+#define COLUMNS_A_SINK_MAX 100                   /* declared columns */
 #define CELLS_A_ROW_MAX (COLUMNS_A_SINK_MAX + 1) /* of a target that does not infer */
-#define COLUMNS_INFERRED_MAX 1000                /* of a target that infers, all of them: no array on a stack is sized by it */
+#define COLUMNS_INFERRED_MAX 1000                /* all columns of a target that infers; too large for an array on the stack */
 
 Sink *sink_ref(const Sink *sink);
 void sink_unref(Sink *sink); /* NULL-safe, any thread */
@@ -256,108 +262,106 @@ DEFINE_CLEANUP(Sink, sink_unref)
 DEFINE_CLEANUP(Source, source_unref)
 
 /*
- * From the body of a POST (API form, without what the server decides: number, version, created), to
- * a complete definition. Missing ids become the slug of the name, a missing secret a random one.
- * Unknown and not-yet-supported fields are -EINVAL and are named with the values that would be
- * right. `first_rejects`: the sink is the first of a source for which source_first_sink_rejects.
+ * Make a complete definition from the body of a POST. The body has the API form without the fields
+ * that the server sets: number, version, created. A missing id becomes the slug of the name. A
+ * missing secret becomes a random one. An unknown or unsupported field is -EINVAL; the text names
+ * the field and the valid values. `first_rejects`: the sink is the first sink of a source for which
+ * source_first_sink_rejects is true. The caller gets one reference.
  */
 int source_from_request(const json_t *body, Source **ret_source, Error *error);
 int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, Error *error);
-/* RFC 7396 merge of `patch` into the API form, then as above; `columns` is replaced whole; ids,
- * numbers and kinds cannot change. The result has the same version as `old`; the caller sets the
- * next one with …_stamp. */
+/* Merge `patch` into the API form of `old` (RFC 7396) and make a definition from the result, as
+ * above. `columns` is replaced as a whole. Ids, numbers and kinds cannot change. The result has the
+ * version of `old`; the caller sets the next version with …_stamp. */
 int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error);
 int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error);
-/* The definition that a manifest declares, in place of `old`: what `body` (as for
- * …_from_request) leaves out has its default, but for what manifest_keeps.h lists. Settings are
- * those of `old`. Versions, ids, numbers and kinds as in …_patched. */
+/* Make the definition that a manifest declares in place of `old`. `body`: as in …_from_request. A
+ * field that `body` omits gets its default, except for the fields of manifest_keeps.h. The
+ * settings are those of `old`. Versions, ids, numbers and kinds are treated as in …_patched. */
 int source_declared(const Source *old, const json_t *body, Source **ret_source, Error *error);
 int sink_declared(const Sink *old, const json_t *body, Sink **ret_sink, Error *error);
-/* A sink that infers, and that no source has seen: gets the columns that each such sink of the
- * source has (config/inference.h). Nothing for others. For an unshared object, before it is
- * stored. */
+/* Adds the base columns of the source (config/inference.h) to a new sink that infers. It does
+ * nothing for other sinks. The sink must be unshared and not yet stored. */
 void sink_complete(const Source *source, Sink *sink);
-/* Copies to change one thing: a fresh, unshared object (references 1) that its one owner may still
- * write to. */
+/* Return an unshared copy with one reference. Its owner may change it until it is shared. */
 Source *source_copy(const Source *source);
 Sink *sink_copy(const Sink *sink);
-/* Takes copies of the texts; for an unshared object. */
+/* Set the version of an unshared object. `at` is wall time. The texts are copied. */
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
-/* Of an unshared copy: another run, that was asked for at `now` (wall). */
+/* Starts another run of an unshared copy. `now`: wall time of the request. */
 void source_begin_run(Source *source, usec_t now);
-/* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the
- * last former one. `key`: as SinkOrigin.key. */
+/* Notes the target `old` as the latest former destination of an unshared copy, whose rows go to
+ * another place now. `key`: as SinkOrigin.key. */
 void sink_note_former(Sink *sink, const SinkTarget *old, const char *key);
-/* An unshared copy replaces the table of `old` no more, of which the run `group` was the last one.
- * false: it has left too many tables, and the first of them is forgotten. */
+/* Notes that an unshared copy no longer replaces the table of `old`. `group` is the group of the
+ * last run there. Returns false when the list was full: its oldest entry is dropped then. */
 bool sink_note_left(Sink *sink, const SinkTarget *old, const char *group);
-void sink_forget_left(Sink *sink, size_t index); /* of an unshared copy */
-/* Do the facts of the origin count for a source with that key? */
+void sink_forget_left(Sink *sink, size_t index); /* drops one entry of an unshared copy */
+/* Returns whether the origin is valid for a source with that key. */
 bool sink_origin_counts(const SinkOrigin *origin, const char *key);
-/* Is it one place, by the names of connection and table? */
+/* Returns whether the names of connection and table are equal. */
 bool sink_target_same_place(const SinkTarget *a, const SinkTarget *b);
-/* Takes a copy of `by`; a pause that has begun keeps its begin. */
+/* Starts a pause. `by` is copied. A pause that has already started is left unchanged. */
 void pause_begin(Pause *pause, usec_t at, usec_t running, const char *by);
-void pause_end(Pause *pause); /* frees its text; also of one that never began */
-/* {"at","by"} as the API shows it, or null (new reference). */
+void pause_end(Pause *pause); /* frees its text; allowed for a pause that never started */
+/* Returns {"at","by"} as the API shows it, or JSON null; new reference. */
 json_t *pause_to_json(const Pause *pause);
-/* For the catalog, and back. -EINVAL: not what pause_store made. */
+/* Convert to the form of the catalog and back. -EINVAL: pause_store did not make it. */
 json_t *pause_store(const Pause *pause);
 int pause_load(const json_t *stored, Pause *ret_pause, Error *error);
-/* Do the targets differ, so that the open file must be closed? */
+/* Returns whether the targets differ, so that the open file must be closed. */
 bool sink_target_differs(const Sink *a, const Sink *b);
 
-/* The fields of a request, and the settings, in which they differ: ["name", "table.tableId",
- * "settings.KEY"] (new reference). */
+/* Return the names of the request fields and settings that differ: ["name", "table.tableId",
+ * "settings.KEY"]. New reference. */
 json_t *source_differences(const Source *old, const Source *now);
 json_t *sink_differences(const Sink *old, const Sink *now);
-/* The same with the values: [{"path","old","new"}, …], columns by their names
- * ("table.mapping.columns[NAME].dataType"). `old` or `new` is missing where the field is; a secret
- * has neither, but "hidden": true. Long values are cut (…), and long lists end. */
+/* Return the same with the values: [{"path","old","new"}, …]. A column is identified by its name
+ * ("table.mapping.columns[NAME].dataType"). `old` or `new` is absent where the field is missing. A
+ * secret has neither; it has "hidden": true. Long values and long lists are cut. New reference. */
 json_t *source_changes(const Source *old, const Source *now);
 json_t *sink_changes(const Sink *old, const Sink *now);
 
-/* What the kind of the source says, see source_kind.h. */
+/* Properties of the kind of the source, see source_kind.h. */
 const char *source_kind_name(const Source *source);
 bool source_first_sink_rejects(const Source *source);
 Framing source_framing(const Source *source);
 const char *source_without_sink(const Source *source);
-unsigned source_meta_fields(const Source *source); /* META_BIT of those that its events have */
-/* `sources of type "kafka" have topic, offset`, or `… have no meta fields` */
+unsigned source_meta_fields(const Source *source); /* META_BIT of the meta fields that its events have */
+/* Appends `sources of type "kafka" have topic, offset`, or `… have no meta fields`. */
 void source_meta_words(const Source *source, Buffer *out);
 
-/* The API's form (new reference). Secrets are shown as they are, or as "***". */
+/* Return the form of the API; new reference. A secret is shown as it is, or as "***". */
 json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret);
 json_t *sink_to_json(const Sink *sink);
-/* Everything, for the catalog, and back. */
+/* Convert all of a definition to the form of the catalog (new reference) and back. */
 json_t *source_store(const Source *source);
 int source_load(const json_t *stored, Source **ret_source, Error *error);
 json_t *sink_store(const Sink *sink);
-/* The same without the columns that were inferred: what a version that is not the newest is kept
- * as. */
+/* Returns the same without the inferred columns. Old versions are stored in this form. */
 json_t *sink_store_past(const Sink *sink);
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error);
-/* The target alone: each file keeps its own copy of where its rows go. */
+/* Convert the target alone. Each file stores a copy of the target of its rows. */
 json_t *sink_target_store(const SinkTarget *target);
 int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error);
 void sink_target_deinit(SinkTarget *target);
-/* What people call the target, of any type: "in.c-shop.orders". Lasts as long as the target. Who
- * needs a table reads target->table. */
+/* Returns the display name of a target of any type: "in.c-shop.orders". It is borrowed from the
+ * target. Code that needs a table reads target->table. */
 const char *sink_target_name(const SinkTarget *target);
 
-/* "My Source" -> "my-source": accents stripped, at most 48 characters; free(). Empty when nothing
- * is left. */
+/* Makes an identifier of a name: "My Source" -> "my-source". It removes accents. The result has at
+ * most 48 characters. free(). It is empty when no character is left. */
 char *identifier_slug(const char *name);
-/* [a-z0-9][a-z0-9-_]{0,47} */
+/* Returns whether it matches [a-z0-9][a-z0-9-_]{0,47}. */
 bool identifier_valid(const char *id);
 
 const char *column_type_name(ColumnType type);
 const char *data_type_name(DataType type);
-/* Does a column of the sink have a mask? */
+/* Returns whether a column of the sink has a mask. */
 bool sink_masks(const Sink *sink);
-/* Can what such a column is filled with be of its data type? A type that never fits is refused at
- * once, not event by event. */
+/* Returns whether the values of such a column can have its data type. A type that never fits is
+ * refused when it is declared, not at each event. */
 bool column_type_fits(const Column *column);
-/* Can values of the field be of that type? */
+/* Returns whether the values of the field can have that type. */
 bool meta_field_fits(MetaField field, DataType type);
