@@ -23,9 +23,10 @@ SinkResult sqlite_session_open(const Connection *connection, const char *data_di
                                SqliteSession **ret_session, Error *error);
 void sqlite_session_free(SqliteSession *session); /* NULL-safe */
 /*
- * Somebody may have removed the file, or put another one in its place: what is written into the
- * open one then is in no table that anybody can read. Asked before the import and after its COMMIT;
- * the next try opens what is there now, with a ledger of its own. SINK_RETRY with -ESTALE.
+ * Checks that the path still names the open file. If the file was removed or replaced, rows that
+ * are written to the open one cannot be read by anyone. Call it before the import and after its
+ * COMMIT. Returns SINK_DONE, or SINK_RETRY with -ESTALE: the next try opens the file that exists
+ * then, which has a ledger of its own.
  */
 SinkResult sqlite_session_check_file(const SqliteSession *session, Error *error);
 void sqlite_roll_back(sqlite3 *database); /* if a transaction is open */
