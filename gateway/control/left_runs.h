@@ -1,17 +1,17 @@
 /*
- * What runs leave at destinations when nobody goes on with them. Control thread.
+ * Removes what abandoned runs have left at destinations. Control thread.
  *
- * A sink that replaces a table no more, since its strategy or its table is another one: positions
- * and marks of the run, and the side table, if the run was open. It is noted in the sink
- * (Sink.left), in the transaction of the change, until it is removed. A sink that is deleted in the
- * middle of a run: the same, but only of an open run; its positions would be of no use without the
- * side table. A destination that is down holds up nothing: it is asked again, each minute.
+ * A sink stops replacing a table when its strategy or its table changes. It leaves the positions
+ * and marks of the run, and the side table if the run was open. The transaction of the change notes
+ * them in the sink (Sink.left) until they are removed. A sink that is deleted leaves the same, but
+ * only if its run is open: its positions are useless without the side table. A destination that is
+ * down delays nothing else: the removal is tried again each minute.
  */
 #pragma once
 
 #include "gateway/control/change_parts.h"
 
-/* Notes in the sinks of the outcome, which are unshared, what they leave. */
+/* Notes in the sinks of the outcome what they leave. These sinks must be unshared copies. */
 void left_runs_note(const Control *control, const RegistrySource *known, const ChangeOutcome *outcome);
-/* Removes what there is to remove. After a change, and now and then. */
+/* Removes what the sinks have left. Called after each change and periodically. */
 void left_runs_step(Control *control);

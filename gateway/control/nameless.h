@@ -1,9 +1,9 @@
 /*
- * Fields of a sink that get no column: the destination was asked, and had no name or no place for
- * them. They stay in _rest, and the destination is not asked again before NAMELESS_FOR, or before
- * somebody changes the sink. Control thread.
+ * Fields of a sink that get no column, for one of the reasons of NamelessWhy. They stay in _rest. A
+ * column for them is requested again after NAMELESS_FOR, or after the sink is changed. Control
+ * thread.
  *
- * Bounded: at most NAMELESS_MAX; what comes then takes the place of the oldest one.
+ * At most NAMELESS_MAX fields are kept. A further field replaces the oldest one.
  */
 #pragma once
 
@@ -41,13 +41,13 @@ typedef struct Nameless {
     size_t oldest; /* index, when it is full */
 } Nameless;
 
-void nameless_deinit(Nameless *nameless); /* and none is left */
-/* Is it known that the field gets no column now? */
+void nameless_deinit(Nameless *nameless); /* empty afterwards */
+/* true: the field is known to get no column at `now` (boot time). */
 bool nameless_has(const Nameless *nameless, const InferredColumn *column, usec_t now);
-/* The destination gave it none. true: that is news; false: it is as it was when it was asked for
- * before. */
+/* Adds a field that got no column. true: this is new; false: the last request had the same
+ * result. */
 bool nameless_add(Nameless *nameless, const InferredColumn *column, NamelessWhy why, usec_t now);
-/* It has a column now. */
+/* Removes a field, because it has a column now. */
 void nameless_remove(Nameless *nameless, const InferredColumn *column);
 /* Words for a log line, behind "field "a" gets no column: ". */
 const char *nameless_words(NamelessWhy why);

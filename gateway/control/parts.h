@@ -1,20 +1,20 @@
 /*
- * The inside of the control thread, shared by this folder's files. Everything here belongs to the
- * control thread.
+ * Internals of the control thread, shared by the files of this folder. All of it is used by the
+ * control thread only.
  *
  *   control.c          the loop, messages, start and end
- *   change_ask.c       a definition change is asked for: may it be?
- *   change.c           its steps
- *   change_build.c     what a change makes of the definitions, and whether it may
- *   change_pending.c   what speaks against it among those that are on their way
- *   change_manifest.c  the same, of a manifest
+ *   change_ask.c       checks and starts a requested change of definitions
+ *   change.c           the steps of a change
+ *   change_build.c     builds the new definitions of a change and checks them
+ *   change_pending.c   conflicts with pending changes
+ *   change_manifest.c  builds the new definitions of a manifest
  *   preview.c          what a manifest would do
  *   inference.c        columns of fields that were found
- *   flush.c            an import of what waits, as a task
- *   bridges.c          what is asked of those who read a broker
+ *   flush.c            an import of the waiting rows, as a task
+ *   bridges.c          requests to bridges
  *   connection_pause.c pause and resume of a connection
- *   expiry.c           what is over its age goes
- *   left_runs.c        what runs leave at destinations
+ *   expiry.c           removes old tasks and deleted definitions
+ *   left_runs.c        removes what abandoned runs left at destinations
  */
 #pragma once
 
@@ -68,9 +68,9 @@ void pending_request_begin(Control *control, PendingRequest *pending); /* `back`
  * or -1: too many wait for that already; the check is freed, the call still the caller's. */
 int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure);
 
-/* Makes a new generation of what the registry shows and tells every loop. */
+/* Makes a new generation of the snapshot from the registry and sends it to every loop. */
 void control_publish(Control *control);
-/* Does nobody hold anything older than `generation`? */
+/* true: nobody holds a snapshot older than `generation`. */
 bool control_fenced(const Control *control, uint64_t generation);
 /* Works off what waits in the mailbox, timers too; returns how long nothing will happen by
  * itself. */

@@ -1,8 +1,8 @@
 /*
- * The registry: all definitions in memory, as the catalog has them, deleted ones (kept for 7 days)
- * too. The control thread is the only one that gives numbers; the counters are stored with each
- * definition that took one, so that no number is given twice. What is here is committed: a change
- * puts its result here when the writer has stored it. Control thread.
+ * The registry holds all definitions of the catalog in memory, including deleted ones, which are
+ * kept for 7 days. Only the control thread assigns numbers. The counters are stored with each
+ * definition that got a number, so that no number is assigned twice. The registry holds committed
+ * definitions only: a change puts its result here after the writer has stored it. Control thread.
  */
 #pragma once
 
@@ -63,13 +63,14 @@ RegistrySource *registry_put(Registry *registry, Source *take_source);
 RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGate *gate);
 /* Asserts what holds when all sinks of a change are put: each has an id of its own. */
 void registry_check_sinks(const RegistrySource *source);
-/* Forgets it with its sinks (they must be shown nowhere). */
+/* Removes the source with its sinks from memory. No snapshot may show them. */
 void registry_remove(Registry *registry, RegistrySource *source);
 void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
 
-/* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of
- * those with their numbers (the others as they are). `gates`: by index, those of new sinks. *ret_shown
- * is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
+/* Compiles what the loops run of a source. `known`: NULL for a new source. `source`: the new
+ * definition; NULL: it does not change. `sinks` replace the sinks that have the same numbers; the
+ * others stay. `gates`: by index, the gates of new sinks. *ret_shown is NULL for a deleted source.
+ * -EINVAL as in plan_compile. */
 int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
                      SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error);
 /* A plan of all sinks of the source that are not deleted, also of those that are disabled;
