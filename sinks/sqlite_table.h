@@ -1,6 +1,6 @@
 /*
- * SQLite: how a sink's table and the ledger are made and compared. A table is STRICT when Sluice
- * makes it; one that is not is accepted when no column's affinity would change a value.
+ * SQLite: creates and compares the table of a sink and the ledger. Sluice creates STRICT tables. A
+ * table that is not STRICT is accepted if the affinity of no column would change a value.
  */
 #pragma once
 
@@ -21,11 +21,12 @@ SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger,
 
 /* The map of columns. In an open transaction. */
 SinkResult sqlite_table_prepare_columns(sqlite3 *database, const char *columns, Error *error);
-/* The table's columns; none: it is not there. */
+/* Reads the columns of the table. There are none if the table does not exist. */
 SinkResult sqlite_table_find(sqlite3 *database, const SinkTarget *target, FoundTable *found, Error *error);
 /* Adds the new columns of the map that the table lacks. */
 SinkResult sqlite_table_add(sqlite3 *database, const SinkTarget *target, const ColumnMap *map, Error *error);
-/* As positions and columns are looked up: SQLite looks tables up without regard to case. free() */
+/* Returns the name under which positions and inferred columns of the table are stored. SQLite
+ * ignores the case of table names. free() */
 char *sqlite_table_name(const SinkTarget *target);
 extern const TypeRules sqlite_type_rules;
 
@@ -37,17 +38,18 @@ SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const cha
  * names each difference. */
 SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Error *error);
 
-/* What may happen to a row of the table, by the words of its definition and of triggers. */
+/* What can happen to a row of the table, according to the SQL of its definition and its
+ * triggers. */
 typedef struct SqliteHabits {
-    bool may_swallow; /* taken without an error, and not stored: RAISE(IGNORE), ON CONFLICT IGNORE */
-    /* Refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), ON CONFLICT
-     * FAIL; any trigger may lead there. */
+    bool may_swallow; /* a row can be accepted without an error and not be stored: RAISE(IGNORE), ON CONFLICT IGNORE */
+    /* A row can be refused while the changes of its triggers, or the row itself, remain:
+     * RAISE(FAIL), ON CONFLICT FAIL. Any trigger can lead to this. */
     bool may_fail_half_way;
 } SqliteHabits;
 SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, SqliteHabits *ret_habits, Error *error);
 
-/* What an SQLite result code means to the loader; sets the error from the database's words.
- * `doing`: "SQLite cannot DOING". */
+/* Converts the last result code of SQLite to a result for the loader, and sets the error from
+ * SQLite's message. The error begins with "SQLite cannot DOING". */
 SinkResult sqlite_failure(sqlite3 *database, const char *doing, Error *error);
 /* Runs statements without parameters and results. */
 SinkResult sqlite_run(sqlite3 *database, const char *sql, const char *doing, Error *error);

@@ -1,11 +1,10 @@
 /*
  * A micro-batch: records of a broker that become one Append. It works in two steps: records are
- * collected as they arrive, and mapped to rows when the batch can be sent. Mapping may
- * have to wait for the template broker, for room in flight, or for a changed
- * definition.
+ * collected as they arrive, and mapped to rows when the batch can be sent. Mapping may have
+ * to wait for the template broker, for room in flight, or for a changed definition.
  *
  *     micro_batch_add, micro_batch_end     adds records, and how far partitions were read; copied
- *     micro_batch_templates                a TemplateBatch to post, if the plan has any; micro_batch_evaluated
+ *     micro_batch_templates                a TemplateBatch to post; then micro_batch_evaluated
  *     micro_batch_make                     the rows and runs of an Append
  *
  * The records of one partition are adjacent in the Append, in their order. A record that a sink
