@@ -1,5 +1,5 @@
-/* The keys with which `sluice check` looks at masks: those of a config file, or without one such
- * that each mask has its key. One thread. */
+/* The mask keys that `sluice check` uses: the keys of a config file, or without one, made-up keys
+ * so that each mask has its key. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +17,7 @@ typedef struct CheckKeys {
 
 void check_masks_begin(CheckKeys *keys);
 void check_masks_end(CheckKeys *keys);
-/* The keys of a config file, whose options these are, are those of all manifests from then on. */
+/* Uses the keys of the config file with these options for all manifests that follow. */
 int check_mask_keys(CheckKeys *keys, const char *file, const Options *options, Error *error);
 /* Makes keys for the masks of these sinks, unless they are known. */
 void check_masks_imagine(CheckKeys *keys, Sink *const *sinks, size_t count);

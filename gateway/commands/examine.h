@@ -1,6 +1,6 @@
 /*
  * What `sluice check` finds in manifests that are valid by themselves, without a gateway: paths,
- * templates, columns that do not go together, and tables that two sinks have. One thread.
+ * templates, columns that contradict each other, and tables that two sinks use. One thread.
  */
 #pragma once
 
@@ -25,4 +25,4 @@ typedef struct Examination {
 
 /* For ManifestReader; the examination is the context. */
 void examine_source(Examination *examination, const Source *source, Sink *const *sinks, size_t count, ManifestPlace *place);
-void examination_deinit(Examination *examination); /* what it keeps of sinks */
+void examination_deinit(Examination *examination); /* frees what it keeps of sinks */

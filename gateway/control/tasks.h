@@ -1,8 +1,8 @@
 /*
- * Tasks: what the management API started and has not ended at once. A task is processing until it
- * ends with success or error; who asked with `Prefer: wait` is answered when it ends or the wait is
- * over. A task that may take long is in the catalog from its start; an ended one goes there, and
- * from memory when it is there. Ids are UUIDs, in order of creation. Control thread.
+ * A task is an operation that the management API has started. It is processing until it ends with
+ * success or error. A request with `Prefer: wait` is answered when the task ends or the wait is
+ * over. A task that may take long is in the catalog from its start. An ended task is stored in the
+ * catalog and then leaves memory. Ids are UUIDs, in order of creation. Control thread.
  */
 #pragma once
 
@@ -52,16 +52,17 @@ void tasks_free(Tasks *tasks); /* frees the calls that wait too; NULL-safe */
 
 /* Owned by `tasks` until tasks_left. */
 Task *tasks_begin(Tasks *tasks, const char *type, const char *source_id);
-/* Ends it (TASK_SUCCESS or TASK_ERROR) with a sentence, and answers who waits. The caller stores
- * it. */
+/* Ends the task (TASK_SUCCESS or TASK_ERROR) with a sentence, and answers the calls that wait for
+ * it. The caller stores the task. */
 void tasks_end(Tasks *tasks, Task *task, TaskStatus status, const char *text);
 /* Puts what the catalog keeps into `define`. `as`: the status to store: a definition change is
  * stored as done in the very transaction that does it, so that a crash right behind it leaves no
  * doubt. */
 void tasks_store(const Tasks *tasks, const Task *task, TaskStatus as, const char *text, Define *define);
-/* The stored task is in the catalog: memory lets go of it. */
+/* The task is stored in the catalog: frees it. */
 void tasks_left(Tasks *tasks, Task *task);
-/* It could not be stored: memory keeps it, with up to 1,000 others like it, the oldest go first. */
+/* The task could not be stored: it stays in memory. At most 1,000 such tasks are kept; the
+ * oldest are freed first. */
 void tasks_keep(Tasks *tasks, Task *task);
 size_t tasks_processing(const Tasks *tasks);
 
@@ -75,9 +76,10 @@ enum { TASKS_NOT_FOUND = 1 };
  * (NULL: any): only a task of that source. 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be
  * read. */
 int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t **ret_shown, Error *error);
-/* Answers calls that have waited long enough; returns how long none will have (USEC_NEVER). */
+/* Answers the calls whose wait is over. Returns the time until the next wait is over, or
+ * USEC_NEVER. */
 usec_t tasks_step(Tasks *tasks);
-/* Answers all that wait with the tasks as they are. */
+/* Answers all waiting calls with the present state of their tasks. */
 void tasks_answer_waiting(Tasks *tasks);
 /* Removes the stored tasks that are old, at most 1,000 at once. */
 int tasks_expire(Tasks *tasks, Define *define, Error *error);
