@@ -42,15 +42,16 @@ static inline bool sink_ends_any(const SinkEnds *ends) {
     return ends->known > 0;
 }
 
-/* A record of the database: -1 says that the end was forgotten. Of the runs that wait nothing is
- * known yet: the chain is empty. */
+/* Adds a record of the database. An `end` of -1 means that the end was forgotten. The chain is
+ * empty, because the waiting runs are not known yet. */
 void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end, int64_t left);
-/* The chain that ends there has runs that wait. */
+/* Sets the beginning of a loaded chain that has waiting runs. */
 void sink_ends_begin_at(SinkEnds *ends, uint32_t partition, int64_t from, uint64_t first_row);
 /* A run follows in the log, its rows from `first_row`, in `commit`. true: it does not go on, so a
  * chain begins with it. */
 bool sink_ends_add(SinkEnds *ends, const OffsetRun *run, uint64_t first_row, uint64_t commit);
-/* The records before the position were imported. false: it is outside of the chain. */
+/* States that the records before the position were imported. Returns false if the position is
+ * outside the chain. */
 bool sink_ends_reach(SinkEnds *ends, uint32_t partition, int64_t position);
 /* The rows of the sink go to another table from now on, and the database says so: each chain is
  * forgotten, with its end in `left`. */
