@@ -1,10 +1,11 @@
 /*
- * Fields of JSON objects as paths, and the names of their columns. Pure: a name is a function of
- * the path and of the names that are taken, so that all nodes that read one map give the same one.
+ * Paths of the fields of JSON objects, and the names of their columns. All functions are pure. A
+ * name depends only on the path and on the names that are taken, so that all nodes make the same
+ * name.
  *
- * Path: the syntax of mapping/pathset.h, keys only. The canonical one, which field_path_append
- * writes, has a bare step for each key of ASCII letters, digits and '_' that does not begin with a
- * digit, and a quoted one (a JSON string in brackets) for all others.
+ * A path has the syntax of mapping/pathset.h, with keys only. field_path_append writes the
+ * canonical form. A key of ASCII letters, digits and '_' that does not begin with a digit is a bare
+ * step there. Any other key is a quoted step: a JSON string in brackets.
  */
 #pragma once
 
@@ -15,31 +16,33 @@
 #include "config/definition.h"
 #include "config/path_text.h"
 
-#define COLUMN_NAME_SIZE 64 /* 63 bytes, as PostgreSQL keeps, and NUL */
+#define COLUMN_NAME_SIZE 64 /* 63 bytes, the limit of PostgreSQL, and NUL */
 
-/* The canonical form of a path in any form, or false: it is none, or it is `.`. An index in
- * brackets or bare is a key. */
+/* Appends the canonical form of a path. Returns false when the text is no path, or is `.`. An
+ * index, in brackets or bare, counts as a key. */
 bool field_path_canonical(Span path, Buffer *out);
-/* Both canonical: are they equal, or is `path` below `of`? */
+/* Returns whether `path` equals `of` or is below it. Both are canonical. */
 bool field_path_within(Span path, Span of);
-/* The number of its keys. `path`: canonical. */
+/* Returns the number of keys of a canonical path. */
 size_t field_path_levels(Span path);
 
-/* Is the name taken at the destination, or in the definition? Case is not told apart. */
+/* Returns whether the destination or the definition has the name already, regardless of case. */
 typedef bool (*ColumnNameTaken)(void *context, const char *name);
 
 /*
- * The name of a field's column: the keys of its path, joined by "__" and cut after 63 bytes. ASCII
- * letters become lower case. Each ASCII character that is no letter, digit or '_' becomes '_'.
- * Beyond ASCII all characters are kept but separators, control and format characters, and those of
- * private use, which become '_'. A name that would begin with a digit gets a '_' before it. A name
- * that is reserved, or taken, ends in '_' and 8 hexadecimal digits: of the SHA-256 of the path, or,
- * if that name is taken too, of path and a count. `path`: canonical.
+ * Makes the name of a field's column from its canonical path. The name consists of the keys, joined
+ * by "__", and is cut after 63 bytes. ASCII letters become lower case. Each other ASCII character
+ * except digits and '_' becomes '_'. Characters beyond ASCII are kept, except for separators,
+ * control characters, format characters and characters of private use. These become '_'. A name
+ * that would begin with a digit gets a leading '_'. A name that is reserved or taken ends in '_'
+ * and 8 hexadecimal digits of the SHA-256 of the path. If that name is taken, too, the hash is that
+ * of the path and a count.
  */
 void column_name_of_field(Span path, ColumnNameTaken taken, void *context, char ret_name[static COLUMN_NAME_SIZE]);
-/* The name of the field's column for values of another type: NAME__v_TYPE; `name` is that of the
- * field's column. */
+/* Makes the name of the field's column for values of another type: NAME__v_TYPE. `name` is the name
+ * of the field's column. */
 void column_name_of_variant(const char *name, Span path, DataType type, ColumnNameTaken taken, void *context,
                             char ret_name[static COLUMN_NAME_SIZE]);
-/* Names that no field gets: those of config/inference.h, and what databases have in every table. */
+/* Returns whether no field may get the name: a base column has it (config/inference.h), or
+ * databases have such a column in every table. */
 bool column_name_reserved(Span name);
