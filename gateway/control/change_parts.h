@@ -49,7 +49,7 @@ typedef enum ChangeStep {
 } ChangeStep;
 
 /* A connection that could not be reached. Changes that were requested before the failure was known
- * share it. Otherwise each of them would wait for its own timeout, one after the other. */
+ * share it. Otherwise each of them would wait for its own failure, one after the other. */
 struct Unreachable {
     Unreachable *next;
     char *connection;

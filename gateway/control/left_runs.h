@@ -13,5 +13,6 @@
 
 /* Notes in the sinks of the outcome what they leave. These sinks must be unshared copies. */
 void left_runs_note(const Control *control, const RegistrySource *known, const ChangeOutcome *outcome);
-/* Removes what the sinks have left. Called after each change and periodically. */
+/* Removes what the sinks have left. Called after each successful change and
+ * periodically. */
 void left_runs_step(Control *control);
