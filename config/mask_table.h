@@ -1,7 +1,7 @@
 /*
- * Masks: what stands in a column in place of its value. One table: name, parameter, which dataTypes
- * have it, and what it needs. Here is what is declared, as NAME or NAME:PARAMETER; mapping/mask.h
- * makes the masked values. Pure; any thread.
+ * A mask replaces the value of a column. One table lists the masks: the name, the parameter, the
+ * data types that may have the mask, and the key that it needs. This header reads a declared mask,
+ * NAME or NAME:PARAMETER. mapping/mask.h makes the masked values. Pure; any thread.
  */
 #pragma once
 
@@ -38,11 +38,11 @@ typedef enum MaskKind {
 
 typedef enum MaskParameter {
     MASK_HAS_NONE,
-    MASK_HAS_PLAIN, /* `plain`, or none */
+    MASK_HAS_PLAIN, /* `plain`, or no parameter */
     MASK_HAS_KEY,   /* the name of a key */
     MASK_HAS_COUNT, /* a whole number, least..most */
     MASK_HAS_STEP,  /* a decimal number above 0, of at most 15 digits */
-    MASK_HAS_SHARE, /* the same, at most 1 */
+    MASK_HAS_SHARE, /* a MASK_HAS_STEP of at most 1 */
     MASK_HAS_TEXT,
 } MaskParameter;
 
@@ -58,33 +58,35 @@ typedef struct MaskInfo {
     MaskKind kind;
     MaskInput input;
     MaskParameter parameter;
-    const char *default_parameter; /* NULL: it has to be given, or is none */
-    uint32_t least, most;          /* MASK_HAS_COUNT */
+    const char *default_parameter; /* NULL: the parameter is required, or there is none */
+    uint32_t least, most;          /* range of a MASK_HAS_COUNT */
     uint32_t types;                /* bits by DataType of the columns that may have it */
-    bool needs_key;                /* the key of maskKeyFile, or that of the data directory; not with `plain` */
-    bool may_be_key;               /* values that differ stay different: a primary key may have it */
-    const char *sentence;          /* what it gives; for the documents */
-    const char *example, *gives;   /* the same */
+    bool needs_key;                /* needs the main key (mask_keys.h), except with `plain` */
+    bool may_be_key;               /* distinct values stay distinct, so a primary key may have it */
+    const char *sentence;          /* description of the result, for the documents */
+    const char *example, *gives;   /* an input and its masked value, for the documents */
 } MaskInfo;
 
 extern const MaskInfo mask_table[MASK_KIND_COUNT_]; /* by MaskKind */
 
 typedef struct Mask {
     const MaskInfo *info;
-    Span parameter; /* into the text, or the default; empty: none */
+    Span parameter; /* points into the text or to the default; empty: none */
 } Mask;
 
 #define MASK_NUMBER_DIGITS_MAX 15
 
-/* -EINVAL: the rest of a sentence that begins with the text, such as "is no mask: …". The text outlives the mask. */
+/* Reads a declared mask. `text` must outlive the mask. -EINVAL: the text of the error follows the
+ * declared text, such as "is no mask: …". */
 int mask_parse(Span text, Mask *ret_mask, Error *error);
 bool mask_takes(const Mask *mask, DataType type);
-/* May a column of the type have it? -EINVAL as above; names the types that fit. */
+/* Checks that a column of the type may have the mask. -EINVAL as above; the error names the types
+ * that fit. */
 int mask_check_type(const Mask *mask, DataType type, Error *error);
-/* Does it need the main key? That of `hmac` has a name. */
+/* Returns whether the mask needs the main key. `hmac` does not: it uses a named key. */
 bool mask_needs_key(const Mask *mask);
-/* Does a mask of one of its columns? */
+/* Returns whether the mask of one of its columns needs the main key. */
 bool sink_needs_mask_key(const Sink *sink);
-void mask_table_check(void); /* asserts what the rows promise */
-/* A Markdown table of all masks. */
+void mask_table_check(void); /* asserts that the rows are consistent */
+/* Appends all masks as a Markdown table. */
 void mask_document(Buffer *out);
