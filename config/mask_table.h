@@ -64,7 +64,7 @@ typedef struct MaskInfo {
     bool needs_key;                /* needs the main key (mask_keys.h), except with `plain` */
     bool may_be_key;               /* distinct values stay distinct, so a primary key may have it */
     const char *sentence;          /* description of the result, for the documents */
-    const char *example, *gives;   /* an input and its masked value, for the documents */
+    const char *example, *gives;   /* a declared mask, and a value with its masked value; for the documents */
 } MaskInfo;
 
 extern const MaskInfo mask_table[MASK_KIND_COUNT_]; /* by MaskKind */
