@@ -11,7 +11,7 @@
 #include "base/uuid.h"
 #include "storage/environment.h"
 
-#define DATA_FORMAT 3 /* the format that this program writes; it reads this one and all earlier ones, see docs/formats.md */
+#define DATA_FORMAT 4 /* the format that this program writes; it reads this one and all earlier ones, see docs/formats.md */
 
 typedef struct DataDirectory {
     char *path;              /* absolute */

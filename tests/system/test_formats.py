@@ -12,15 +12,21 @@ CONFIG = """connections:
   local: {type: sqlite, path: tables.db}
   other: {type: sqlite, path: away/other.db}
 """
-FORMATS = [1, 2]
-INSTANCE = {1: "01a22b3b-64db-7681-81e5-44f96de15fdd", 2: "01a22c2d-6e5c-75e7-a567-69f5f143509f"}
+FORMATS = [1, 2, 3]
+INSTANCE = {
+    1: "01a22b3b-64db-7681-81e5-44f96de15fdd",
+    2: "01a22c2d-6e5c-75e7-a567-69f5f143509f",
+    3: "01a22f8a-124a-7770-b475-28756962eff3",
+}
 SHOP = {
     1: "/stream/1/shop/n8ayi65mabUyv7Pe8F9qXy5gqkB2nx9L92ZOTKQTiFiqPtSn",
     2: "/stream/1/shop/A4mdvU4U5YPugZTFSHw1g8RrH0hWDDJCKGaLGHxVkp26koCZ",
+    3: "/stream/1/shop/Udfbc3j9JIvZpgaQnRLqoHUCNhnoExaQDMEuZnK1tn4aIBAx",
 }
 OLD = {
     1: "/stream/1/old/VoYW7LGx3KTWTSeSSySfIeEauk7SsW288jORcNNeQHGXgqSK",
     2: "/stream/1/old/5POk616uN7kCTm9lzYwEcGudSBNpzXU3ByzY3Td1nQt8C07B",
+    3: "/stream/1/old/nhZxja5yhlAm88TeUjGkSsUtiJz6hOmDz4DgOLIZKy8Vvp3u",
 }
 ROWS = [(n, f'text {n}, "quoted"') for n in range(30)]
 
@@ -46,7 +52,7 @@ def test_earlier_format_is_read_and_nothing_is_lost(gateway_factory, number):
     (gateway.data / "away").mkdir()
     gateway.start()
     program = json.loads((gateway.data / "format").read_text())
-    assert program["format"] == 3 and program["instance"] == INSTANCE[number]
+    assert program["format"] == 4 and program["instance"] == INSTANCE[number]
 
     # Before anything is imported anew: what the old program counted is what this one shows.
     # (What waits is staged, and some day imported, because the directory is older than the intervals: its level is not the point.)
@@ -110,7 +116,7 @@ def test_targets_of_format_2_are_read(gateway_factory):
     """Columns that were inferred, masks, exploded arrays, keys that newer rows and deletions change: of rows that wait, too."""
     gateway = of_format(gateway_factory, "2-targets")
     gateway.start()
-    assert json.loads((gateway.data / "format").read_text())["format"] == 3
+    assert json.loads((gateway.data / "format").read_text())["format"] == 4
     shop = "/stream/1/shop/gL9N77W0LyCAUC0fjoZkh1JNel6zHwk5h4QHB6PAyNTVi0uR"
     free = "/stream/1/free/f8tyhjHGr0fZ0qYqYpoqgG7IoIxWiopjGcXbkPT5DPDWS3wP"
     more = {"n": 1, "t": 3, "mail": "m1@example.com", "items": ["late"], "gone": "no"}  # older than the row of its key

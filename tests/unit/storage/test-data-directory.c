@@ -173,10 +173,10 @@ static void test_format_numbers(void **state) {
     fixture_make_folder(folder);
     Uuid instance = open_and_close(folder, true), same;
     copy_format(folder, format);
-    assert_non_null(strstr(format, "{\"format\":3,\"instance\":\""));
+    assert_non_null(strstr(format, "{\"format\":4,\"instance\":\""));
 
-    put(folder, "format", "{\"format\":4,\"instance\":\"?\",\"program\":\"9.9\"}");
-    assert_refused(folder, -EPROTO, "format 4, written by version 9.9");
+    put(folder, "format", "{\"format\":5,\"instance\":\"?\",\"program\":\"9.9\"}");
+    assert_refused(folder, -EPROTO, "format 5, written by version 9.9");
     static const char *const damaged[] = {"",
                                           "{",
                                           "[]",
