@@ -50,11 +50,11 @@ static int complete_identity(Fault *fault, const Node *node, const char *id_fiel
     return 0;
 }
 
-#define ID_ROW(field_name, Owner, member)                                                                                                  \
+#define ID_ROW(field_name, Owner, member, id_words)                                                                                        \
     {                                                                                                                                      \
         .name = (field_name), .type = FIELD_TEXT, .offset = offsetof(Owner, member), .default_words = "the slug of `name`",                \
         .most = INT32_MAX, .range_words = "1..48 of `a-z 0-9 - _`, the first one a letter or digit", .validate = check_id,                 \
-        .sentence = "Identifier, used in paths. It cannot be changed."                                                                     \
+        .sentence = "Identifier, used in paths. " id_words                                                                                 \
     }
 #define NAME_ROW(Owner, id)                                                                                                                \
     {                                                                                                                                      \
@@ -155,7 +155,7 @@ static const Refusal source_refusals[] = {
     {0},
 };
 static const FieldInfo source_rows[] = {
-    ID_ROW("sourceId", Source, source_id),
+    ID_ROW("sourceId", Source, source_id, "It cannot be changed."),
     NAME_ROW(Source, "sourceId"),
     DESCRIPTION_ROW(Source),
     {.name = "type",
@@ -165,7 +165,7 @@ static const FieldInfo source_rows[] = {
      .choices = source_kind_names,
      .read = read_kind,
      .write = write_kind,
-     .sentence = "How events arrive. It cannot be changed. The other fields of this table are those of all types."},
+     .sentence = "How events arrive. It cannot be changed. The fields in this table exist for all types."},
     {.name = "bodyPolicy",
      .type = FIELD_CHOICE,
      .offset = offsetof(Source, body_policy),
@@ -204,7 +204,7 @@ static json_t *write_start(const void *place) {
 }
 
 static const FieldInfo sink_rows[] = {
-    ID_ROW("sinkId", Sink, sink_id),
+    ID_ROW("sinkId", Sink, sink_id, "A manifest can give a sink [another id](#another-id-for-a-sink)."),
     NAME_ROW(Sink, "sinkId"),
     DESCRIPTION_ROW(Sink),
     {.name = "type", .type = FIELD_WORD, .choices = sink_types, .sentence = "Type of the destination of its rows."},
@@ -223,8 +223,8 @@ static const FieldInfo sink_rows[] = {
      .read = read_start,
      .write = write_start,
      .sentence =
-         "Where it begins while its table has no position of the source. Of sinks whose source keeps positions: Kafka, or NATS with "
-         "`durable: none`."},
+         "Only for sinks whose source keeps positions: Kafka, or NATS with `durable: none`. Where the sink begins if its table has no "
+         "position of the source yet."},
     {.name = "table",
      .type = FIELD_OBJECT,
      .offset = offsetof(Sink, target),

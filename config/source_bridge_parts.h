@@ -51,7 +51,7 @@ extern const FieldTable bridge_registry_fields;
          .type = FIELD_BOOL,                                                                                                               \
          .offset = offsetof(BridgeSource, loop),                                                                                           \
          .default_value = "true",                                                                                                          \
-         .sentence = "With `false` the source reads to the end that each partition had at the start. It is finished when all records are " \
+         .sentence = "With `false` the source reads only the records that exist when it starts. It is finished when all of them are "      \
                      "imported."},                                                                                                         \
     {                                                                                                                                      \
         .name = "maxWaiting", .type = FIELD_SIZE, .offset = offsetof(BridgeSource, max_waiting_bytes), .default_value = "256MB",           \

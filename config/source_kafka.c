@@ -71,9 +71,10 @@ static const FieldInfo kafka_rows[] = {
      .is_plain = true,
      .is_optional = true,
      .sentence =
-         "Its consumer group: nodes with the same one share the partitions. Its positions belong to it, so another one starts anew."},
+         "Its consumer group. Nodes with the same group share the partitions. The positions belong to the group. So a source whose group "
+         "is changed begins at `startFrom` again."},
     BRIDGE_START_ROW(bridge_read_start, "`earliest`, `latest`, or a time (RFC 3339)",
-                     "Where a sink begins that has no position yet; nothing else is changed by it."),
+                     "Where a sink begins that has no position yet. A change does not affect sinks that have one."),
     BRIDGE_READING_ROWS("3000"),
     {.name = "tombstones",
      .type = FIELD_OWN,

@@ -54,11 +54,12 @@ static const FieldInfo nats_rows[] = {
      .is_optional = true,
      .validate = check_name,
      .sentence =
-         "Its durable consumer, which acknowledges messages; one node has it. With `none` there is no durable, and the position is kept at "
-         "the destination: for streams that keep messages up to a limit."},
+         "Its durable consumer, which acknowledges messages. Only one node may use it. With `none` there is no durable consumer, and the "
+         "position is stored at the destination. Use `none` for streams that keep messages up to a limit."},
     BRIDGE_START_ROW(
         bridge_read_start_with_sequence, "`earliest`, `latest`, a time (RFC 3339), or `{sequence: N}`",
-        "Where a durable begins that is not there yet, or without one a sink that has no position yet; nothing else is changed by it."),
+        "Where a durable consumer begins that does not exist yet. With `none`: where a sink begins that has no position yet. A change "
+        "does not affect existing ones."),
     BRIDGE_READING_ROWS("100"),
     {0},
 };
