@@ -13,6 +13,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FLOORS = "base|config|mapping|storage|sinks|gateway|tests|bench|docs|\\.ci"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TEST_LINK = re.compile(r"\[`(test_\w+)`\]\(([^)\s]+)\)")  # the file defines a test of that name
 CODE = re.compile(r"`([^`\n]+)`")
 # "storage/pack.c", "tests/system/test_api.py::test_settings", "base/{log,metrics}.c" is left out: braces and stars are patterns.
 # "storage/pack_writer.c:pack_finish": that file defines the function, or the table of that name.
@@ -149,6 +150,10 @@ def problems():
                 yield f"{name}: the link {link} leads nowhere"
             elif anchor and target.suffix == ".md" and anchor not in anchors(target.read_text()):
                 yield f"{name}: {link} names a heading that is not there"
+        for test, path in TEST_LINK.findall(text):
+            target = document.parent / path
+            if target.exists() and not re.search(rf"^(?:def|static void) {test}\b", target.read_text(), re.M):
+                yield f"{name}: {path} has no test {test}"
         for code in CODE.findall(text):
             match = PATH.match(code)
             if not match:
