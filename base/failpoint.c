@@ -29,7 +29,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Failpoint points[FAILPOINTS_MAX]; /* under the lock */
 static int points_count;
 static pthread_once_t environment_once = PTHREAD_ONCE_INIT;
-static atomic_int armed = -1; /* number of points that are not off; -1: SLUICE_FAILPOINTS was not read yet */
+atomic_int failpoints_armed = -1;
 
 static bool parse_number(Span text, uint64_t most, uint64_t *ret_number) {
     uint64_t number = 0;
@@ -117,7 +117,7 @@ static int set(const char *specification, Error *error) {
 static void count_armed(void) {
     int count = 0;
     for (int i = 0; i < points_count; i++) count += points[i].action != ACTION_OFF;
-    atomic_store_explicit(&armed, count, memory_order_relaxed);
+    atomic_store_explicit(&failpoints_armed, count, memory_order_relaxed);
 }
 
 static void read_environment(void) {
@@ -149,7 +149,7 @@ static void wait_for(unsigned ms) {
     }
 }
 
-static bool hit_slow(const char *name) {
+bool failpoint_hit_armed(const char *name) {
     check(pthread_once(&environment_once, read_environment) == 0);
 
     Failpoint point = {.action = ACTION_OFF};
@@ -170,11 +170,6 @@ static bool hit_slow(const char *name) {
         for (;;) (void)pause();
     }
     unreachable();
-}
-
-bool failpoint_hit(const char *name) {
-    if (__builtin_expect(atomic_load_explicit(&armed, memory_order_relaxed) == 0, 1)) return false;
-    return hit_slow(name);
 }
 
 void failpoint_clear(void) {

@@ -33,6 +33,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/span.h"
 #include "base/uuid.h"
 #include "config/connection.h"
@@ -52,6 +53,11 @@ typedef enum SinkResult {
     SINK_REFUSED = 2,
     SINK_UNREACHABLE = 3, /* like SINK_RETRY, but the connection is the cause: pause all its sinks */
 } SinkResult;
+
+/* A failpoint of an import: with `error` it fails as a destination does that may work again. */
+static inline SinkResult sink_failpoint(const char *name, Error *error) {
+    return failpoint_error(name, error) < 0 ? SINK_RETRY : SINK_DONE;
+}
 
 typedef struct SinkSession SinkSession; /* an open connection; used by one thread at a time */
 

@@ -203,13 +203,17 @@ static SinkResult finish(PostgresSession *session, ImportJob *job, const Postgre
         result = postgres_positions_set(session, &owner, job->target, job->positions, job->position_count, ret_lost, error);
     if (result != SINK_DONE) return result;
     check(!load->has_savepoint && load->rejects.refused <= job->bad_rows_max);
+    result = sink_failpoint("import.before-commit", error);
+    if (result != SINK_DONE) return result;
     job->proven_absent = false;
-    return postgres_commit(session, "import", error);
+    result = postgres_commit(session, "import", error);
+    return result == SINK_DONE ? sink_failpoint("import.after-commit", error) : result;
 }
 
 /* *ret_lost: it must begin again, since a position has changed. `side`: NULL, or the table is replaced. */
 static SinkResult import_files(PostgresSession *session, ImportJob *job, const SinkTarget *side, bool *ret_lost, Error *error) {
-    SinkResult result = postgres_begin_watched(session, import_has_runs(job), job->patience, error);
+    SinkResult result = sink_failpoint("import.before-begin", error);
+    if (result == SINK_DONE) result = postgres_begin_watched(session, import_has_runs(job), job->patience, error);
     size_t waiting = 0;
     PostgresRules rules = {0};
     bool has_row_security = false, has_table = true;
@@ -218,6 +222,7 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, const S
     if (result == SINK_DONE) result = enter_files(session, job, has_table, &waiting, error);
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
+    if (result == SINK_DONE) result = sink_failpoint("import.after-ledger", error);
     PostgresLoad load = {0};
     bool loads = waiting > 0 && has_table;
     if (result == SINK_DONE && loads && !side) result = postgres_table_lock(session, job->target, &rules, &has_row_security, error);

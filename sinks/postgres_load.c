@@ -122,7 +122,7 @@ static SinkResult send_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
             postgres_copy_cancel(session);
             return SINK_REFUSED;
         }
-        if (r < 0) return abandon(load);
+        if (r < 0 || sink_failpoint("import.within-rows", error) != SINK_DONE) return abandon(load);
         if (r == SINK_ROWS_END) {
             attempt->at_end = true;
             break;

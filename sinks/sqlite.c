@@ -154,6 +154,7 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
     }
     job->proven_absent = result == SINK_DONE && all_new;
     for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) result = forget(session, &job->settled[i], error);
+    if (result == SINK_DONE) result = sink_failpoint("import.after-ledger", error);
     if (result != SINK_DONE || !has_table) return result;
     result = sqlite_load_begin(load, session, job, side ? side : job->target, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
@@ -176,7 +177,8 @@ static void forget_try(ImportJob *job) {
 static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, const SinkTarget *side, Error *error) {
     for (;;) {
         check(sqlite3_get_autocommit(session->database)); /* at first, and when a row has rolled it back */
-        SinkResult result = sqlite_run(session->database, "BEGIN IMMEDIATE", "begin", error);
+        SinkResult result = sink_failpoint("import.before-begin", error);
+        if (result == SINK_DONE) result = sqlite_run(session->database, "BEGIN IMMEDIATE", "begin", error);
         if (result != SINK_DONE) return result;
         result = import_files(session, load, job, side, error);
         if (!load->must_restart || load->told_to_stop) return result;
@@ -243,11 +245,13 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     if (result == SINK_DONE && import_has_runs(job))
         result = sqlite_positions_set(session, &owner, job->target, job->positions, job->position_count, error);
     /* A failed COMMIT may still have reached the disk: the next try asks the ledger. */
+    if (result == SINK_DONE) result = sink_failpoint("import.before-commit", error);
     if (result == SINK_DONE) {
         job->proven_absent = false;
         check(!sqlite3_get_autocommit(database));
         result = sqlite_run(database, "COMMIT", "commit", error);
     }
+    if (result == SINK_DONE) result = sink_failpoint("import.after-commit", error);
     if (result == SINK_DONE) result = sqlite_session_check_file(session, error);
     sqlite_roll_back(database);
     job->proven_absent = result != SINK_DONE && told_to_stop && job->proven_absent && prove_absence(session, job);

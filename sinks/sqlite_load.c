@@ -446,9 +446,11 @@ static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     }
     buffer_clear(&load->blob);
     if (blob_bytes > 0) (void)buffer_reserve(&load->blob, 3 * blob_bytes); /* a row may be bound to as many statements */
+    SinkResult result = sink_failpoint("import.within-rows", error);
+    if (result != SINK_DONE) return result;
     bool refused, deletes = load->erase && !cells[target->column_count].is_null;
     sqlite3_stmt *statement = deletes ? load->erase : load->insert;
-    SinkResult result = bind_row(load, statement, file, row, cells, &refused, error);
+    result = bind_row(load, statement, file, row, cells, &refused, error);
     if (result != SINK_DONE || refused) return result;
     int r = sqlite3_step(statement);
     if (r != SQLITE_DONE) {

@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "storage/environment.h"
@@ -192,6 +193,7 @@ static int begin_instance(DataDirectory *directory, Environment *environment, Er
     uuid_next(&source, clock->wall(clock), &directory->instance);
     directory->is_new = true;
     int result = write_format(directory, &directory->instance, error);
+    if (result == 0) result = failpoint_error("storage.before-instance", error);
     return result == 0 ? instance_write(environment, &directory->instance, error) : result;
 }
 
@@ -306,6 +308,7 @@ static int open_locked(DataDirectory *directory, Error *error) {
     if (result == 0) result = open_matching(directory, &format, error);
     /* Of an instance that has rows, staging/ may just not be mounted: then nothing may be made in
      * its place before its packs were looked for. */
+    if (result == 0 && directory->is_new) result = failpoint_error("storage.before-folders", error);
     if (result == 0 && directory->is_new) result = make_folders(directory, error);
     return result;
 }

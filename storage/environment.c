@@ -262,7 +262,10 @@ static int open_all(Environment *environment, const EnvironmentOptions *options,
     /* Also when the last start made the folder and died here. */
     result = sync_folder(options->path, error);
     if (result == 0) result = open_databases(environment, false, error);
-    if (result == DB_NOT_FOUND) result = open_databases(environment, true, error);
+    if (result == DB_NOT_FOUND) {
+        result = failpoint_error("storage.before-create", error);
+        if (result == 0) result = open_databases(environment, true, error);
+    }
     if (result == 0) result = measure(environment, error);
     return result;
 }

@@ -115,7 +115,8 @@ int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter *
         free_writer(writer);
         return result;
     }
-    result = put_header(writer, error);
+    result = failpoint_error("pack.after-create", error);
+    if (result == 0) result = put_header(writer, error);
     if (result < 0) {
         pack_abandon(writer);
         return result;
@@ -294,6 +295,8 @@ int pack_end_slice(PackWriter *writer, SliceRecord *slice, Error *error) {
     int result = refuse_failed(writer, error);
     if (result < 0) return result;
     check(writer->text_bytes + writer->block.size > 0);
+    result = fail(writer, failpoint_error("pack.within-slice", error));
+    if (result < 0) return result;
     /* A slice of one block tells the compressor its size at once, which makes the many small ones
      * cheap. */
     if (writer->block.size)
@@ -331,14 +334,10 @@ static int put_footer(PackWriter *writer, Error *error) {
     return put_frame(writer, FRAME_FOOTER, buffer_span(content), error);
 }
 
-static int failpoint(const char *name, Error *error) {
-    return failpoint_hit(name) ? error_set(error, -EIO, "failpoint %s", name) : 0;
-}
-
 static int sync_and_close(PackWriter *writer, Error *error) {
     int result = put_footer(writer, error);
     if (result == 0) result = flush_out(writer, error);
-    if (result == 0) result = failpoint("pack.before-sync", error);
+    if (result == 0) result = failpoint_error("pack.before-sync", error);
     if (result == 0) result = writer->files->sync(writer->files, writer->file, error);
     writer->files->close(writer->files, writer->file);
     writer->file = NULL;
@@ -351,15 +350,16 @@ int pack_finish(PackWriter *take_writer, uint64_t *ret_bytes, Error *error) {
     check(!writer->in_slice || writer->failed);
     int result = refuse_failed(writer, error);
     if (result == 0) result = sync_and_close(writer, error);
-    if (result == 0) result = failpoint("pack.before-rename", error);
+    if (result == 0) result = failpoint_error("pack.before-rename", error);
     if (result == 0) result = files->rename(files, writer->temporary, writer->path, error);
     if (result < 0) {
         pack_abandon(writer);
         return result;
     }
 
-    result = failpoint("pack.after-rename", error);
+    result = failpoint_error("pack.after-rename", error);
     if (result == 0) result = files->sync_directory(files, "staging", error);
+    if (result == 0) result = failpoint_error("pack.after-publish", error);
     /* Whole, but whether its name lasts is not known, and nobody will ask for it: a start would
      * find it and call it an orphan. */
     if (result < 0)

@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "storage/ledger.h"
@@ -77,7 +78,8 @@ static int remove_temporary(Files *files, const Names *temporary, RecoveryReport
     int result = 0;
     for (size_t i = 0; i < temporary->count && result == 0; i++) {
         _cleanup_free_ char *path = name_in(STAGING, temporary->names[i]);
-        result = files->remove(files, path, error);
+        result = failpoint_error("recovery.before-remove-temporary", error);
+        if (result == 0) result = files->remove(files, path, error);
         if (result == 0) report->temporary_removed++;
     }
     return result;
@@ -87,7 +89,9 @@ static int sweep_unknown(Files *files, const Uuid *pack, bool unrecorded, usec_t
     char path[64];
     pack_path(pack, path);
     const char *name = path + strlen(STAGING "/");
-    int result = unrecorded ? files->remove(files, path, error) : move_to_orphans(files, name, "is not in the ledger", now, error);
+    int result = failpoint_error("recovery.before-unknown-pack", error);
+    if (result < 0) return result;
+    result = unrecorded ? files->remove(files, path, error) : move_to_orphans(files, name, "is not in the ledger", now, error);
     if (result < 0) return result;
     if (unrecorded) log_info("the pack %s was not recorded, but all its rows are in the log: removed", name);
     if (unrecorded)
@@ -144,6 +148,7 @@ int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, us
     names_deinit(&staged.temporary);
     /* The new names before the old ones go: a crash in between must not lose a pack that somebody
      * may want back. */
+    if (result == 0) result = failpoint_error("recovery.before-sync", error);
     if (result == 0 && report.orphans) result = files->sync_directory(files, ORPHANS, error);
     if (result == 0) result = files->sync_directory(files, STAGING, error);
     if (result == 0) result = remove_half_copies(files, &report, error);

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "config/source_bridge.h"
@@ -118,7 +119,9 @@ static void show(Control *control, Change *change) {
     check(change->shown || (change->outcome.source && change->outcome.source->deleted != 0));
     snapshot_source_unref(known->shown);
     known->shown = steal(change->shown);
+    (void)failpoint_hit("change.before-publish");
     control_publish(control);
+    (void)failpoint_hit("change.after-publish");
     change->fence = control->generation;
     check(!control_fenced(control, change->fence)); /* control itself held the one before until now */
 }
@@ -212,6 +215,7 @@ static void start_define(Control *control, Change *change) {
     check(define->change_count > 0);
     go_to(change, CHANGE_DEFINING);
     change->at = 0;
+    (void)failpoint_hit("change.before-store"); /* the tables are prepared */
     mailbox_post(control->peers.writer, &define->request.message);
 }
 

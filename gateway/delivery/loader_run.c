@@ -175,6 +175,7 @@ static SinkResult prepare(Kept *kept, const SinkTarget *target, uint64_t digest,
     for (size_t i = 0; i < kept->prepared_count; i++)
         if (kept->prepared[i] == digest) return SINK_DONE;
     SinkResult result = kept->driver->prepare(kept->session, target, error);
+    if (result == SINK_DONE) result = sink_failpoint("loader.after-prepare", error);
     if (result != SINK_DONE) return result;
     if (kept->prepared_count == PREPARED_A_SESSION) kept->prepared_count = 0;
     kept->prepared[kept->prepared_count++] = digest;
@@ -282,7 +283,8 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     };
     check(!loader->import);
     loader->import = &context;
-    SinkResult result = kept->driver->import(kept->session, &import, error);
+    SinkResult result = sink_failpoint("loader.before-import", error);
+    if (result == SINK_DONE) result = kept->driver->import(kept->session, &import, error);
     loader->import = NULL;
     check(!(result == SINK_DONE && import.took_too_long));
     if (result != SINK_DONE && context.out_of_time) (void)error_prefix(error, "%s", context.out_of_time);

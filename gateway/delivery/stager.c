@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/thread.h"
@@ -253,6 +254,7 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
     Txn *txn = NULL;
     PackWriter *writer = NULL;
     int r = txn_begin_read(stager->environment, &txn, error);
+    if (r == 0) r = failpoint_error("stager.before-pack", error);
     if (r == 0) r = collect(txn, items, stage->count, error);
     if (r == 0) r = write_items(stager, txn, stage, items, &writer, error);
     if (txn) txn_abort(txn);
@@ -336,6 +338,7 @@ static int divide_file(Stager *stager, Divide *divide, Error *error) {
     size_t done = 0;
     const OffsetRun *runs = divide->runs.items;
     int r = txn_begin_read(stager->environment, &txn, error);
+    if (r == 0) r = failpoint_error("stager.before-divide", error);
     if (r == 0) r = pack_create(stager->files, &divide->pack, &stager->instance, &writer, error);
     for (size_t i = 0; i < divide->slice_count && r == 0; i++) {
         const SliceRecord *slice = &divide->slices[i];
@@ -408,9 +411,12 @@ static int copy_expired(Stager *stager, Expire *expire, Error *error) {
         r = copy_slice(files, &expire->slices[i], to, buffer, error);
         expire->bytes += expire->slices[i].length;
     }
+    if (r == 0) r = failpoint_error("expiry.before-sync", error);
     if (r == 0) r = files->sync(files, to, error);
     files->close(files, to);
+    if (r == 0) r = failpoint_error("expiry.before-rename", error);
     if (r == 0) r = files->rename(files, temporary, path, error);
+    if (r == 0) r = failpoint_error("expiry.after-rename", error);
     if (r == 0) r = files->sync_directory(files, "staging/expired", error);
     if (r == 0) r = files->sync_directory(files, "staging", error);
     if (r < 0 && to) (void)files->remove(files, temporary, NULL);

@@ -130,7 +130,7 @@ typedef enum AppendResult {
     /* Nothing stored: it has rejects, and the rejects have their maximum size (503). An Append
      * without rejects is not refused for this reason. */
     APPEND_REJECTS_FULL,
-    APPEND_FAILED, /* nothing stored, as far as it is known: the writer cannot write any more (503) */
+    APPEND_FAILED, /* the writer cannot write any more; it is not known whether the rows are stored (503) */
     /* Nothing stored: a run does not begin where the sink's last run of its partition ended. Each
      * run says where that is. */
     APPEND_MISPLACED,

@@ -2,6 +2,7 @@
  * The requests of a turn and their rows: gathered into one RowBatch, which goes to the writer as an
  * Append after the turn; answered when that is back.
  */
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/intake/parts.h"
@@ -24,6 +25,7 @@ void intake_flush(Intake *intake) {
     append->reply = http_loop_mailbox(intake->loop);
     intake->appends_out++;
     if (!append_is_empty(append)) {
+        (void)failpoint_hit("intake.before-append");
         mailbox_post(intake->options.writer, &append->message);
     } else { /* everything that was gathered was refused after all */
         append->result = APPEND_DONE;
@@ -41,7 +43,7 @@ static void answer_ticket(Intake *intake, Ticket *ticket, AppendResult result) {
     CallRefusal refusal = {.status = 503, .name = "overloaded", .retry_after = RETRY_AFTER_OVERLOAD};
     const char *why = result == APPEND_FULL           ? "The disk budget is used up; nothing was stored."
                       : result == APPEND_REJECTS_FULL ? "The limit of rejects is reached (retention.rejects-size); nothing was stored."
-                                                      : "The gateway cannot write; nothing was stored.";
+                                                      : "The gateway cannot write; it is not known whether the rows were stored.";
     (void)snprintf(refusal.message, sizeof refusal.message, "%s", why);
     intake_refuse(intake, request, NULL, &refusal);
 }
@@ -49,6 +51,7 @@ static void answer_ticket(Intake *intake, Ticket *ticket, AppendResult result) {
 void intake_append_back(Intake *intake, Append *append) {
     TurnNotes *notes = append->tickets;
     check(intake->appends_out > 0);
+    (void)failpoint_hit("intake.before-answer"); /* a crash here leaves rows that were stored and not acknowledged */
     intake->appends_out--;
     row_maker_settle(intake->rows, append);
     if (notes && notes->promised && append->result != APPEND_DONE) {

@@ -6,15 +6,16 @@ import threading
 
 
 class Sender(threading.Thread):
-    """Posts numbered events on one connection until `stop` is set or `count` are done; remembers the numbers that were answered 200."""
+    """Posts numbered events on one connection until `stop` is set or `count` are done; remembers the numbers that were answered 200.
+    `pause`: seconds between two posts."""
 
-    def __init__(self, address, path, prefix, count=None, batch=1, stop=None):
+    def __init__(self, address, path, prefix, count=None, batch=1, stop=None, pause=0):
         super().__init__(daemon=True)
         self.address, self.path, self.prefix = address, path, prefix
-        self.count, self.batch = count, batch
+        self.count, self.batch, self.pause = count, batch, pause
         self.stop = stop or threading.Event()
         self.acknowledged = []
-        self.unknown = []  # sent, and the connection ended before an answer
+        self.unknown = []  # sent, and the connection ended before an answer, or the answer says that it is not known
         self.refused = 0
 
     def names(self, first):
@@ -25,13 +26,15 @@ class Sender(threading.Thread):
         connection = http.client.HTTPConnection(host, int(port), timeout=60)
         sent = 0
         while not self.stop.is_set() and (self.count is None or sent < self.count):
+            if self.pause and sent:
+                self.stop.wait(self.pause)
             names = self.names(sent)
             sent += self.batch
             body = "\n".join(json.dumps({"n": name, "text": "a,b\n\"c\" é \\."}) for name in names)
             try:
                 connection.request("POST", self.path, body.encode(), {"Content-Type": "application/x-ndjson"})
                 response = connection.getresponse()
-                response.read()
+                answer = response.read()
             except (OSError, http.client.HTTPException):
                 self.unknown += names
                 connection.close()
@@ -41,6 +44,8 @@ class Sender(threading.Thread):
                 continue
             if response.status == 200:
                 self.acknowledged += names
+            elif b"it is not known" in answer:  # the commit failed
+                self.unknown += names
             else:
                 self.refused += 1
 

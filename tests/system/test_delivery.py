@@ -78,39 +78,6 @@ def test_kill_nine_ten_times_in_load(gateway_factory):
         raise AssertionError(f"seed {seed}: {problem}") from None
 
 
-FAILPOINTS = [
-    "storage.before-commit",
-    "storage.after-commit",
-    "pack.before-sync",
-    "pack.before-rename",
-    "pack.after-rename",
-]
-
-
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
-@pytest.mark.parametrize("passage", [10, 40])
-def test_crash_at_failpoint(gateway_factory, failpoint, passage):
-    gateway = gateway_factory().start()
-    url = gateway.add_source("load", framing="ndjson")
-    gateway.add_sink("load", "rows", COLUMNS, {**SMALL, "storage.level.staging.upload.trigger.count": 20})
-    gateway.stop()
-    gateway.start(environment={"SLUICE_FAILPOINTS": f"{failpoint}=crash@{passage}"})
-    stop = threading.Event()
-    senders = [Sender(gateway.intake, url, f"s{i}", stop=stop) for i in range(2)]
-    for sender in senders:
-        sender.start()
-    wait_until("the crash", lambda: gateway.process.poll() is not None)
-    stop.set()
-    for sender in senders:
-        sender.join(timeout=60)
-    assert gateway.process.returncode == -9
-    gateway.start()
-    gateway.flush("load", "rows")
-    acknowledged = [name for sender in senders for name in sender.acknowledged]
-    unknown = [name for sender in senders for name in sender.unknown]
-    assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), acknowledged, unknown)
-
-
 def test_restart_with_buffered_and_staged_rows(gateway_factory):
     gateway = gateway_factory().start()
     url = gateway.add_source("load", framing="ndjson")

@@ -132,7 +132,7 @@ def problems_of_failpoints():
     code = set()
     for floor in ("base", "config", "mapping", "storage", "sinks", "gateway"):
         for path in sorted((ROOT / floor).rglob("*.c")):
-            code |= set(re.findall(r'\bfailpoint(?:_hit)?\("([\w.-]+)"', path.read_text()))
+            code |= set(re.findall(r'\b(?:failpoint_hit|failpoint_error|sink_failpoint)\("([\w.-]+)"', path.read_text()))
     documents = set(re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", read("docs/testing.md"), re.M))
     if not code:
         yield "no failpoint was found in the code"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/writer/group_plan.h"
@@ -431,11 +432,13 @@ static int try_commit(Writer *writer, Append **appends, size_t count) {
      * writer. */
     uint64_t bytes = writer_record_reserve(writer);
     for (size_t i = 0; i < count; i++) bytes += append_bytes(appends[i]);
+    if (failpoint_hit("writer.before-group")) return -ENOSPC;
     if (environment_reserve(writer->options.environment, bytes) == -ENOSPC) return -ENOSPC;
     if (!writer_record_begin(writer, &txn)) return -EIO;
     begin_plan(writer);
     size_t partitions = writer->partitions->count;
     int r = write_appends(writer, txn, appends, count, &stored, &error);
+    if (r == 0) r = failpoint_error("writer.before-commit", &error);
     if (r < 0) {
         txn_abort(txn);
         forget_plan(writer, partitions);
@@ -450,6 +453,7 @@ static int try_commit(Writer *writer, Append **appends, size_t count) {
         return r;
     }
     if (stored) writer_totals_stored(writer);
+    (void)failpoint_hit("writer.after-commit");
     apply(writer);
     for (size_t i = 0; i < count; i++)
         if (appends[i]->result == APPEND_DONE) count_skips(writer, appends[i]);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/erase.h"
 #include "gateway/delivery/writer/import.h"
@@ -192,6 +193,7 @@ void writer_define(Writer *writer, Define *define) {
     if (r == 0) {
         r = write_define(writer, txn, define, targets, error);
         if (r == 0) r = writer_store_pauses(writer, txn, define, error);
+        if (r == 0) r = failpoint_error("catalog.before-commit", error);
         if (r < 0) txn_abort(txn);
     }
     if (r == 0) {
@@ -204,6 +206,7 @@ void writer_define(Writer *writer, Define *define) {
             if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot commit a change of definitions", error);
         }
     }
+    if (r == 0) (void)failpoint_hit("catalog.after-commit"); /* a crash here leaves a change that nobody was told of */
     if (r == 0) writer_erased(writer, define->erased, define->erased_count);
     for (size_t i = 0; i < define->connection_count && r == 0; i++) writer_order_connection(writer, &define->connections[i]);
     for (size_t i = 0; i < define->sink_count; i++) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/drain_state.h"
@@ -164,7 +165,8 @@ static int replace_waiting(Writer *writer, Txn *txn, SinkState *sink, const Divi
 }
 
 static int record(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
-    int r = ledger_add_pack(txn, &divide->record, error);
+    int r = failpoint_error("divide.before-record", error);
+    if (r == 0) r = ledger_add_pack(txn, &divide->record, error);
     if (r == 0)
         r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, divide->runs.items, writer->now->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &divide->file, error);

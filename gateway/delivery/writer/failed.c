@@ -157,7 +157,9 @@ static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expir
     WaitingFile *waiting = waiting_find(sink->waiting, &expire->file);
     check(waiting && waiting->expiring);
     FileRecord file;
-    int r = ledger_find_file(txn, &expire->file, &file, error);
+    int r = failpoint_error("expiry.before-record", error);
+    if (r < 0) return r;
+    r = ledger_find_file(txn, &expire->file, &file, error);
     if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
     uint64_t rows = file_readable_rows(&file);
     log_error("file of %s with %" PRIu64 " rows failed for too long (%s): moved to staging/expired/", file.label, rows,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/load_job.h"
@@ -367,6 +368,7 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     int r = record_found(txn, sink, load, waiting, error);
     if (r == 0) r = left_out_record(txn, sink, waiting, load, error);
     if (r == 0) r = settle_rejects(txn, load, &rejected, error);
+    if (r == 0) r = failpoint_error("writer.rejects-published", error);
     if (r < 0) return r;
     load->file.rejected_rows = rejected;
     uint64_t rows = file_readable_rows(&load->file);
@@ -374,6 +376,7 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     check(rejected <= rows && waiting->damaged == load->file.rows - rows);
     load->file.done = done_time(writer);
     r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->now->running, error);
+    if (r == 0) r = failpoint_error("writer.import-recorded", error);
     if (r < 0) return r;
 
     Tally *imported = &sink->totals.imported;

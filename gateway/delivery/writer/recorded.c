@@ -1,5 +1,6 @@
 #include "gateway/delivery/writer/recorded.h"
 
+#include "base/failpoint.h"
 #include "gateway/delivery/writer/import.h"
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/stage.h"
@@ -11,6 +12,7 @@ void writer_record_ended(Writer *writer) {
     Error error = {0};
     bool any_stages = writer->stages->ended, any_imports = writer->imports->ended;
     if (!any_stages && !any_imports) return;
+    (void)failpoint_hit("writer.before-record");
     bool recorded = writer_record_begin(writer, &txn);
     if (recorded) {
         /* Imports first: what was staged of their sinks may be enough for the next one. */

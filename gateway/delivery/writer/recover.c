@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/writer/chains.h"
@@ -368,10 +369,12 @@ int writer_recover(Writer *writer, bool may_repair, Error *error) {
     Recovery recovery = {.writer = writer, .may_repair = may_repair};
     int r = mind_index(writer, error);
     if (r == 0) r = in_transaction(&recovery, recover_totals, error);
+    if (r == 0) r = failpoint_error("recovery.after-totals", error);
     if (r == 0) r = writer_mind_missing(writer, error);
     if (r < 0) return r;
     recovery.chains = chain_search_new();
     r = in_transaction(&recovery, recover_rest, error);
     chain_search_free(recovery.chains);
+    if (r == 0) r = failpoint_error("recovery.after-log", error);
     return r < 0 ? r : save_chains(writer, error);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
@@ -62,11 +63,13 @@ void writer_find_trim(Writer *writer) {
 int writer_trim(Writer *writer, Txn *txn, Error *error) {
     size_t deleted;
     if (!writer->log->trim_more) return 0;
+    int r = failpoint_error("writer.before-trim", error);
+    if (r < 0) return r;
     /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up
      * by them. */
     bool keeps = writer->log->kept_to > 0;
     uint64_t before = keeps ? least(writer->log->trim_to, writer->log->kept_from) : writer->log->trim_to;
-    int r = commit_log_trim(txn, before, TRIM_GROUPS_MAX, &deleted, error);
+    r = commit_log_trim(txn, before, TRIM_GROUPS_MAX, &deleted, error);
     bool goes_on = keeps && writer->log->kept_to < writer->log->trim_to; /* there may be more behind what is kept */
     if (r == 0 && goes_on && deleted == 0)
         r = commit_log_trim_from(txn, writer->log->kept_to + 1, writer->log->trim_to, TRIM_GROUPS_MAX, &deleted, error);
@@ -108,6 +111,7 @@ static void press(Writer *writer) {
 static void remove_pack(Writer *writer, const ForgottenPack *pack) {
     Error error = {0};
     Files *files = writer->options.files;
+    (void)failpoint_hit("retained.before-unlink"); /* a crash here leaves packs that the ledger has forgotten */
     /* Somebody may still get something out of it, or has put it back after its rows were given
      * up. */
     int r = pack->quarantined ? recovery_set_aside(files, &pack->id, writer->now->wall, &error) : pack_remove(files, &pack->id, &error);
@@ -206,6 +210,7 @@ static bool expire_copies(Writer *writer) {
         r = copies_record(txn, &copies, writer->now->running, &error);
         recorded = writer_record_end(writer, txn, r, "cannot record copies of expired files and orphans", &error);
     }
+    if (recorded) (void)failpoint_hit("retained.before-copies");
     if (recorded) copies_remove(files, &copies);
     bool more = recorded && copies.more;
     copies_deinit(&copies);

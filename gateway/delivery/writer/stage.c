@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/writer/chains.h"
@@ -177,7 +178,7 @@ void writer_close_files(Writer *writer) {
         return;
     }
     Error error = {0};
-    int r = 0;
+    int r = failpoint_error("writer.before-close", &error);
     for (size_t i = 0; i < writer->stages->closing.count && r == 0; i++) {
         SinkState *sink = writer->stages->closing.items[i];
         r = close_open_file(writer, txn, sink, sink->stage->close_after, &error);
@@ -395,7 +396,8 @@ static int record_stage(Writer *writer, Txn *txn, const Stage *stage, Error *err
         if (r == 0) r = drop_versions(txn, sink, error);
         i = end;
     }
-    return r;
+    /* The slices are recorded and the cursors are moved, in a transaction that is open. */
+    return r == 0 ? failpoint_error("writer.cursors-moved", error) : r;
 }
 
 static void stage_failed(Writer *writer, Stage *stage) {

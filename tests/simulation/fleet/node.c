@@ -497,10 +497,14 @@ void node_disturb(Gateway *node) {
         memory_files_fail(node->files, 1 + below(12), codes[below(2)], false);
         return;
     }
-    static const char *const names[] = {"storage.before-commit", "storage.after-commit", "pack.before-sync", "pack.before-rename",
-                                        "pack.after-rename"};
+    static const char *const names[] = {
+        "storage.before-commit", "storage.after-commit", "writer.before-group",      "writer.before-commit",   "writer.before-close",
+        "writer.cursors-moved",  "writer.before-trim",   "writer.rejects-published", "writer.import-recorded", "stager.before-pack",
+        "pack.after-create",     "pack.within-slice",    "pack.before-sync",         "pack.before-rename",     "pack.after-rename",
+        "pack.after-publish",    "stager.before-divide", "divide.before-record",     "expiry.before-sync",     "expiry.before-rename",
+        "expiry.after-rename",   "expiry.before-record", "loader.after-prepare",     "loader.before-import"};
     char text[64];
-    (void)snprintf(text, sizeof text, "%s=error@%u", names[below(5)], 1 + (unsigned)below(6));
+    (void)snprintf(text, sizeof text, "%s=error@%u", names[below(sizeof names / sizeof *names)], 1 + (unsigned)below(6));
     Error error = {0};
     if (failpoint_set(text, &error) < 0) fail("%s", error.text);
 }

@@ -462,8 +462,13 @@ void node_run(Gateway *node) {
 }
 
 void node_disturb(Gateway *node) {
-    static const char *const names[] = {"storage.before-commit", "storage.after-commit", "pack.before-sync", "pack.before-rename",
-                                        "pack.after-rename"};
+    static const char *const names[] = {
+        "storage.before-commit", "storage.after-commit", "writer.before-group",      "writer.before-commit",   "writer.before-close",
+        "writer.cursors-moved",  "writer.before-trim",   "writer.rejects-published", "writer.import-recorded", "stager.before-pack",
+        "pack.after-create",     "pack.within-slice",    "pack.before-sync",         "pack.before-rename",     "pack.after-rename",
+        "pack.after-publish",    "stager.before-divide", "divide.before-record",     "expiry.before-sync",     "expiry.before-rename",
+        "expiry.after-rename",   "expiry.before-record", "catalog.before-commit",    "loader.after-prepare",   "loader.before-import",
+        "import.before-begin",   "import.after-ledger",  "import.within-rows",       "import.before-commit",   "import.after-commit"};
     static const int codes[] = {EIO, ENOSPC};
     if (!node->runs) return;
     if (chance(50)) {
@@ -472,7 +477,7 @@ void node_disturb(Gateway *node) {
     }
     char text[64];
     Error error = {0};
-    (void)snprintf(text, sizeof text, "%s=error@%u", names[below(5)], 1 + (unsigned)below(6));
+    (void)snprintf(text, sizeof text, "%s=error@%u", names[below(sizeof names / sizeof *names)], 1 + (unsigned)below(6));
     say("failpoint %s", text);
     if (failpoint_set(text, &error) < 0) fail("%s", error.text);
 }

@@ -273,6 +273,19 @@ void fixture_stop(Fixture *fixture, bool orderly) {
     fixture->writer = NULL;
 }
 
+static void make_folders(const Fixture *fixture) {
+    static const char *const folders[] = {"staging", "staging/orphans", "staging/expired"};
+    for (size_t i = 0; i < 3; i++) (void)fixture->files->make_directory(fixture->files, folders[i], 0700, NULL);
+}
+
+void fixture_use_real_files(Fixture *fixture) {
+    fixture_stop(fixture, true);
+    files_free(fixture->files);
+    assert_int_equal(files_open(fixture->directory, &fixture->files, NULL), 0);
+    fixture->options.files = fixture->files;
+    make_folders(fixture);
+}
+
 int fixture_setup(void **state) {
     Fixture *fixture = calloc(1, sizeof *fixture);
     current = fixture;
@@ -283,8 +296,7 @@ int fixture_setup(void **state) {
     fixture->clock = (FixtureClock){
         .clock = {.wall = fake_wall, .boot = fake_boot}, .wall_now = 1700000000 * USEC_SECOND, .boot_now = 5000 * USEC_SECOND};
     fixture->files = memory_files_new(NULL, &fixture->clock.clock);
-    static const char *const folders[] = {"staging", "staging/orphans", "staging/expired"};
-    for (size_t i = 0; i < 3; i++) (void)fixture->files->make_directory(fixture->files, folders[i], 0700, NULL);
+    make_folders(fixture);
     fixture->loop = mailbox_new(NULL, NULL);
     fixture->control = mailbox_new(NULL, NULL);
     static Connection connection = {.name = (char *)(uintptr_t) "there"};

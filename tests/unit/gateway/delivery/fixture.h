@@ -66,6 +66,9 @@ void fixture_start(Fixture *fixture);
 /* The destination is a real SQLite database from now on, "tables.db" in the directory. Starts
  * anew. */
 void fixture_use_sqlite(Fixture *fixture);
+/* The staging files are real ones from now on, in the directory, so they outlive the process. Stops;
+ * the caller starts. */
+void fixture_use_real_files(Fixture *fixture);
 /* orderly: the writer is closed; else it is thrown away. Files in memory keep everything. */
 void fixture_stop(Fixture *fixture, bool orderly);
 /* Makes the sink known: keyed by its first column, with these import conditions (upload ones are
