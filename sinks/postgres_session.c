@@ -382,11 +382,13 @@ static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret
     }
     if (failed) {
         PQclear(last);
+        /* The connection was cut behind the refusal of a statement: that, too, may be tried again. */
+        if (!session->failure.is_fatal && PQstatus(session->connection) == CONNECTION_BAD) return lost(session, error);
         SinkResult result = postgres_failure_result(&session->failure);
         (void)error_set(error, errno_of(result), "Connection \"%s\": %.*s%s%s%s", session->name, (int)session->failure.words,
                         session->failure.reason, session->failure.sqlstate[0] ? " (" : "", session->failure.sqlstate,
                         session->failure.sqlstate[0] ? ")" : "");
-        if (session->failure.is_fatal || PQstatus(session->connection) == CONNECTION_BAD) return ended(session, result, error);
+        if (session->failure.is_fatal) return ended(session, result, error);
         session->has_answered = true;
         return result;
     }
