@@ -99,7 +99,7 @@ LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink 
  * with free(). */
 char *change_prepare_failure(const LoadJob *job);
 
-/* ---- for change_build_*.c; those that return int with a Failure return -1 when they fail ---- */
+/* ---- change_check.c, for those that build outcomes; those that return int with a Failure return -1 when they fail ---- */
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 int failure_bad_request(Failure *failure); /* 400; failure->error is set already */
 /* 409: a deleted source or sink that is still kept has this name. */
@@ -121,6 +121,13 @@ int change_check_table(const Control *control, const char *source_id, const Sink
 /* Checks that what the source reads, and its sinks, fit the source as it is after the change. */
 int change_check_source(const Control *control, const RegistrySource *known, const Source *now, Failure *failure);
 int change_check_source_limit(const Control *control, Failure *failure);
+/* Checks that the source may have another sink, which is this one. */
+int change_check_one_more(const Control *control, const RegistrySource *known, const Sink *sink, const ChangeOutcome *outcome,
+                          Failure *failure);
+/* 404: the deleted sink is so old that its positions are removed, so it cannot come back. */
+int change_check_positions_kept(const Control *control, const Source *source, const Sink *sink, Failure *failure);
+/* Returns what the outcome makes of the committed sink: another version of it, or the sink itself. */
+const Sink *change_becomes(const ChangeOutcome *outcome, const Sink *sink);
 /* true: the loops need the new settings. Only the settings of waiting for the disk count. */
 bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);
 
