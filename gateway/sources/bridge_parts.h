@@ -381,35 +381,43 @@ void sinks_evaluate_shared(Bridge *bridge);
 /* A topic was made anew: its partitions have another key from now on. */
 void topic_raise(Bridge *bridge, size_t topic, uint32_t generation);
 
+/* ---- bridge_partition.c: one partition; `part` is its index, offsets are those of its records ---- */
+/* The client reads it from this offset on. What was gathered of it is forgotten. */
+void part_read_from(Bridge *bridge, size_t part, int64_t offset);
+/* The client reads it from the lowest offset that a sink needs next. To be called after each change
+ * of `next`. */
+void part_rejoin(Bridge *bridge, size_t part);
+/* The client pauses it as long as at least one hold is set. */
+void part_hold(Bridge *bridge, size_t part, unsigned hold);
+void part_release(Bridge *bridge, size_t part, unsigned hold);
+/* It is not read until an admin acts. `id`: static. `reason` is copied. */
+void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason);
+void part_go_on(Bridge *bridge, size_t part); /* ends a stop, if there is one */
+/* The client cannot read it now, and begins again by itself. `id`: static, or NULL. */
+void part_note(Bridge *bridge, size_t part, const char *id, const char *reason);
+void part_forget_note(Bridge *bridge, size_t part);
+/* true: a record of it cannot be read at present, and is tried again. */
+bool part_is_pending(const BridgePart *part);
+/* Returns the offset up to which the writer has all records for a sink that is given `next`, or was
+ * given it last. -1: it is not known. */
+int64_t part_left(const BridgePart *part, int64_t next, const BridgeSlot *slot);
+/* The sink is given no record of the partition until it is known where it continues. */
+void part_leave(Bridge *bridge, size_t part, size_t sink);
+
 /* ---- bridge_flow.c ---- */
 void flow_open(Bridge *bridge);
 void flow_deinit(Bridge *bridge);
-/* What is gathered of a partition is forgotten; CLIENT_NO_INDEX: of all. */
+/* Forgets what is gathered of a partition; CLIENT_NO_INDEX: of all. */
 void flow_forget(Bridge *bridge, size_t part);
-/* From this offset on, whatever was gathered of it. */
-void part_read_from(Bridge *bridge, size_t part, int64_t offset);
-/* Reads it from the least offset that a sink is given next. After any change of `next`. */
-void part_rejoin(Bridge *bridge, size_t part);
-void part_hold(Bridge *bridge, size_t part, unsigned hold);
-void part_release(Bridge *bridge, size_t part, unsigned hold);
-/* It is not read until somebody does something. `id`: static. */
-void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason);
-void part_go_on(Bridge *bridge, size_t part); /* it was stopped */
-/* A record of it cannot be read for the moment: also while it is tried again. */
-bool part_is_pending(const BridgePart *part);
 void flow_append_back(Bridge *bridge, Append *take_append);
-/* Gives its room and its memory back; counts its events if it is done. */
+/* Returns the room and the memory of an Append. If it is done, its events are counted. */
 void flow_recycle(Bridge *bridge, Append *take_append);
 void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch);
-/* Everything is read again from where the writer has it, not before so long. */
+/* After `wait`, all partitions are read again from where the writer has their records. */
 void flow_resync(Bridge *bridge, usec_t wait);
-/* All before it is with the writer, of a sink that is given `next`, or was. -1: not known. */
-int64_t part_left(const BridgePart *part, int64_t next, const BridgeSlot *slot);
-/* The sink is given nothing of the partition until it is known where it goes on. */
-void part_leave(Bridge *bridge, size_t part, size_t sink);
-/* One turn; how long nothing will change without a message. */
+/* One turn. Returns how long nothing will change without a message. */
 usec_t flow_step(Bridge *bridge, usec_t now);
-bool flow_is_empty(const Bridge *bridge); /* nothing is gathered, or on its way */
+bool flow_is_empty(const Bridge *bridge); /* nothing is gathered, and no Append is with the writer */
 
 /* ---- bridge_claims.c ---- */
 static inline void bridge_set_aim(const Bridge *bridge, size_t part, size_t sink, BridgeAim aim) {
