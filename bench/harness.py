@@ -12,6 +12,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
+OPEN_LOOP = str(BUILD / "bench" / "open-loop")
 os.environ["SLUICE_BINARY"] = str(BUILD / "sluice")
 sys.path.insert(0, str(ROOT / "tests" / "system"))
 
@@ -64,6 +65,10 @@ class Yardstick:
         self.process.wait(timeout=30)
 
 
+def port_of(gateway):
+    return int(gateway.intake.rsplit(":", 1)[1])
+
+
 class Intake:
     """A gateway with one loop, its conditions at their maximum, so that intake alone is measured."""
 
@@ -77,7 +82,12 @@ class Intake:
             for sink in range(sinks):
                 settings = {**NEVER, "storage.level.local.encoding.sync.wait": wait}
                 self.gateway.add_sink(name, name if sink == 0 else f"{name}-{sink}", columns or COLUMNS, settings)
-        self.port = int(self.gateway.intake.rsplit(":", 1)[1])
+        self.port = port_of(self.gateway)
+
+    def start(self):
+        """Once more, after gateway.stop()."""
+        self.gateway.start()
+        self.port = port_of(self.gateway)
 
     def close(self):
         self.gateway.close()

@@ -3,7 +3,10 @@
  * when it was due, not from when a connection was free for it: a server that stalls is seen by all
  * events that were due meanwhile. One thread; HTTP/1.1 on loopback.
  *
- *   open-loop PORT PATH BODY-FILE [--rate N] [--seconds N] [--warm N] [--connections N] [--type CONTENT-TYPE]
+ *   open-loop PORT PATH BODY-FILE [--rate N] [--seconds N] [--warm N] [--connections N] [--type CONTENT-TYPE] [--stamp]
+ *
+ * With --stamp the body, a JSON object, gets a first field "due": the time when the event was due,
+ * in microseconds since 1970.
  *
  * Prints JSON: events due and answered after the warm seconds, answers that were not 2xx, and
  * latencies in microseconds.
@@ -12,6 +15,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +30,8 @@
 #include "base/error.h"
 #include "tests/support/number.h"
 
-enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MAX = 16384, PATIENCE_SECONDS = 30 };
+enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MAX = 16384, PATIENCE_SECONDS = 30, STAMP_DIGITS = 16 };
+#define STAMP "\"due\":0000000000000000,"
 #define NANOSECONDS 1000000000
 
 typedef struct Connection {
@@ -35,11 +40,14 @@ typedef struct Connection {
     int64_t due;
     uint64_t number; /* of the event */
     size_t got;
+    char *request; /* its own copy, which has its stamp */
     char answer[ANSWER_BYTES_MAX];
 } Connection;
 
 typedef struct Load {
     Buffer request;
+    size_t stamp_at;     /* where the digits of the stamp are in the request; 0: there are none */
+    int64_t wall_offset; /* of the clock that gives the time since 1970, from the one that counts, in nanoseconds */
     int epoll_fd, timer_fd;
     Connection *connections;
     unsigned connection_count;
@@ -56,9 +64,9 @@ static _Noreturn void die(const char *what) {
     exit(1);
 }
 
-static int64_t now_nanoseconds(void) {
+static int64_t now_nanoseconds(clockid_t clock) {
     struct timespec now;
-    check(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    check(clock_gettime(clock, &now) == 0);
     return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
 }
 
@@ -84,13 +92,16 @@ static void connect_all(Load *load, unsigned long port) {
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
         if (epoll_ctl(load->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) < 0) die("cannot watch a connection");
         connection->sent = load->request.size; /* nothing to send */
+        connection->request = malloc(load->request.size);
+        check(connection->request);
+        memcpy(connection->request, load->request.data, load->request.size);
         put_idle(load, connection);
     }
 }
 
 static void go_on_sending(Load *load, Connection *connection) {
     while (connection->sent < load->request.size) {
-        ssize_t sent = send(connection->fd, load->request.data + connection->sent, load->request.size - connection->sent,
+        ssize_t sent = send(connection->fd, connection->request + connection->sent, load->request.size - connection->sent,
                             MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0 && errno == EAGAIN) return;
@@ -99,15 +110,21 @@ static void go_on_sending(Load *load, Connection *connection) {
     }
 }
 
+static void put_stamp(const Load *load, Connection *connection) {
+    int64_t microseconds = (connection->due + load->wall_offset) / 1000;
+    for (size_t i = STAMP_DIGITS; i-- > 0; microseconds /= 10) connection->request[load->stamp_at + i] = (char)('0' + microseconds % 10);
+}
+
 /* Sends what is due as long as a connection is free; what finds none stays due. */
 static void send_due(Load *load) {
     while (load->sent < load->total && load->idle_count) {
         int64_t due = load->start + (int64_t)load->sent * load->interval;
-        if (due > now_nanoseconds()) return;
+        if (due > now_nanoseconds(CLOCK_MONOTONIC)) return;
         Connection *connection = take_idle(load);
         connection->due = due;
         connection->number = load->sent++;
         connection->sent = connection->got = 0;
+        if (load->stamp_at) put_stamp(load, connection);
         go_on_sending(load, connection);
     }
 }
@@ -135,7 +152,7 @@ static void receive(Load *load, Connection *connection) {
         if (got <= 0) die("a connection ended");
         connection->got += (size_t)got;
         if (answer_size(connection) == 0) continue;
-        int64_t took = now_nanoseconds() - connection->due;
+        int64_t took = now_nanoseconds(CLOCK_MONOTONIC) - connection->due;
         load->answered++;
         if (connection->number >= load->warm) {
             if (connection->answer[9] != '2') load->refused++;
@@ -157,7 +174,7 @@ static void set_timer(const Load *load) {
 }
 
 static void run(Load *load) {
-    load->start = now_nanoseconds() + NANOSECONDS / 100;
+    load->start = now_nanoseconds(CLOCK_MONOTONIC) + NANOSECONDS / 100;
     int64_t end = load->start + (int64_t)load->total * load->interval + (int64_t)PATIENCE_SECONDS * NANOSECONDS;
     while (load->answered < load->total) {
         send_due(load);
@@ -176,7 +193,7 @@ static void run(Load *load) {
             receive(load, connection);
         }
         errno = 0;
-        if (now_nanoseconds() > end) die("the server does not keep up with the rate");
+        if (now_nanoseconds(CLOCK_MONOTONIC) > end) die("the server does not keep up with the rate");
     }
 }
 
@@ -199,11 +216,16 @@ static void report(const Load *load) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option known[] = {{"rate", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
-                                          {"warm", required_argument, NULL, 'w'}, {"connections", required_argument, NULL, 'c'},
-                                          {"type", required_argument, NULL, 't'}, {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"rate", required_argument, NULL, 'r'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"warm", required_argument, NULL, 'w'},
+                                          {"connections", required_argument, NULL, 'c'},
+                                          {"type", required_argument, NULL, 't'},
+                                          {"stamp", no_argument, NULL, 'd'},
+                                          {NULL, 0, NULL, 0}};
     unsigned long rate = 5000, seconds = 4, warm = 1;
     const char *type = "application/json";
+    bool stamp = false;
     Load load = {.connection_count = 256};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
         case 'r': rate = number_of(optarg, 1, 1000000); break;
@@ -211,6 +233,7 @@ int main(int argc, char **argv) {
         case 'w': warm = number_of(optarg, 0, 3600); break;
         case 'c': load.connection_count = (unsigned)number_of(optarg, 1, CONNECTIONS_MOST); break;
         case 't': type = optarg; break;
+        case 'd': stamp = true; break;
         default: return 2;
         }
     errno = 0;
@@ -221,9 +244,15 @@ int main(int argc, char **argv) {
     if (!file) die("cannot read the body");
     size_t size = fread(body, 1, sizeof body, file);
     (void)fclose(file);
+    if (stamp && (size == 0 || body[0] != '{')) die("only an object can have a stamp");
     buffer_printf(&load.request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", argv[optind + 1],
-                  type, size);
-    buffer_append(&load.request, body, size);
+                  type, stamp ? size + strlen(STAMP) : size);
+    if (stamp) {
+        buffer_append_text(&load.request, "{" STAMP);
+        load.stamp_at = load.request.size - 1 - STAMP_DIGITS;
+        load.wall_offset = now_nanoseconds(CLOCK_REALTIME) - now_nanoseconds(CLOCK_MONOTONIC);
+    }
+    buffer_append(&load.request, body + stamp, size - stamp);
 
     load.interval = NANOSECONDS / (int64_t)rate;
     load.total = rate * (seconds + warm);
@@ -240,7 +269,10 @@ int main(int argc, char **argv) {
     run(&load);
     report(&load);
 
-    for (unsigned i = 0; i < load.connection_count; i++) (void)close(load.connections[i].fd);
+    for (unsigned i = 0; i < load.connection_count; i++) {
+        (void)close(load.connections[i].fd);
+        free(load.connections[i].request);
+    }
     (void)close(load.timer_fd);
     (void)close(load.epoll_fd);
     free(load.latencies);

@@ -28,6 +28,9 @@ LOADS = {  # framing, content type, body, its events, rounds of a POST on each c
 RUNS = 3
 THREADS = {"intake": "HTTP loop", "writer": "writer"}
 FUNCTIONS_SHOWN = 12
+MAPPING_FUNCTION = "mapper_map"
+MAPPING = "(mapping)"  # what that function does, and what it calls
+PARTS = ("intake", "mapping", "commit", "all")
 
 
 class CountedGateway(Gateway):
@@ -63,7 +66,7 @@ def post(gateway, connections, request, rounds):
 
 
 def read_counts(path):
-    """Instructions by function, without those of what it calls."""
+    """Instructions by function, without those of what it calls; those of the mapping with them as MAPPING."""
     counts, names, function, of_call = collections.Counter(), {}, None, False
     for line in path.read_text().splitlines():
         name = re.match(r"c?fn=(\(\d+\))(?: (.*))?", line)
@@ -74,6 +77,7 @@ def read_counts(path):
             of_call = True  # the next line is what the call cost
         elif re.match(r"[0-9+*-]", line) and function:
             counts[function] += 0 if of_call else int(line.split()[1])
+            counts[MAPPING] += int(line.split()[1]) if function == MAPPING_FUNCTION else 0
             of_call = False
     return counts
 
@@ -101,21 +105,37 @@ def count_once(binary, load):
             for file in directory.glob(f"counts.*-{number:02}"):
                 counts.setdefault(thread, collections.Counter()).update(read_counts(file))
         count = rounds * CONNECTIONS * events
-        return {thread: {name: n / count for name, n in functions.items()} for thread, functions in counts.items()}
+        return {thread: collections.Counter({name: n / count for name, n in functions.items()}) for thread, functions in counts.items()}
     finally:
         gateway.kill()
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def sums_of(counts):
-    sums = {thread: sum(functions.values()) for thread, functions in counts.items()}
+    sums = {thread: sum(functions.values()) - functions[MAPPING] for thread, functions in counts.items()}
     return {**sums, "all": sum(sums.values())}
+
+
+def parts_of(counts):
+    """{part: instructions per event}: intake is what the HTTP loop does besides the mapping."""
+    sums, loop = sums_of(counts), counts[THREADS["intake"]]
+    return {"intake": sums[THREADS["intake"]] - loop[MAPPING], "mapping": loop[MAPPING], "commit": sums[THREADS["writer"]], "all": sums["all"]}
+
+
+def count_parts():
+    """{load: {part: instructions per event}}, medians."""
+    counted = {}
+    for load in LOADS:
+        runs = [parts_of(count_once(BUILD / "sluice", load)) for _ in range(RUNS)]
+        counted[load] = {part: statistics.median(run[part] for run in runs) for part in PARTS}
+    return counted
 
 
 def by_function(counts):
     total = collections.Counter()
     for functions in counts.values():
         total.update(functions)
+    del total[MAPPING]
     return total
 
 

@@ -4,7 +4,7 @@
  * that a million of them take a minute. For the measurement of starts
  * (tests/system/test_retained.py).
  *
- *   retained DIRECTORY SINKS PACKS
+ *   retained DIRECTORY SINKS PACKS [SINKS-A-SOURCE]
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,7 +23,7 @@
 #include "storage/pack.h"
 #include "storage/totals.h"
 
-#define SINKS_A_SOURCE 10
+#define SINKS_A_SOURCE "10"
 #define PACKS_A_TRANSACTION 5000
 #define ROWS_A_PACK 10
 #define DAY_AGO ((usec_t)1700000000 * USEC_SECOND)
@@ -33,7 +33,7 @@ typedef struct Filling {
     const char *directory;
     Txn *txn;
     Error error;
-    uint32_t sinks;
+    uint32_t sinks, sinks_a_source;
     uint64_t packs;
     json_t *source, *sink;
     char *target;
@@ -98,8 +98,8 @@ static void define(Filling *filling) {
     begin(filling);
     for (uint32_t number = 2; number <= filling->sinks; number++) {
         char key[9] = {'t'};
-        uint32_t source = 2 + (number - 2) / SINKS_A_SOURCE;
-        if ((number - 2) % SINKS_A_SOURCE == 0) {
+        uint32_t source = 2 + (number - 2) / filling->sinks_a_source;
+        if ((number - 2) % filling->sinks_a_source == 0) {
             store_be32(key, source);
             put_copy(filling, CATALOG_SOURCES, (Span){.data = key, .size = 4}, filling->source, "sourceId", source);
         }
@@ -113,8 +113,8 @@ static void define(Filling *filling) {
              catalog_put(filling->txn, CATALOG_VERSIONS, (Span){.data = key, .size = 9}, span_of(filling->target), &filling->error));
     }
     char numbers[80];
-    (void)snprintf(numbers, sizeof numbers, "{\"source\":%" PRIu32 ",\"sink\":%" PRIu32 "}", 2 + filling->sinks / SINKS_A_SOURCE + 1,
-                   filling->sinks + 1);
+    (void)snprintf(numbers, sizeof numbers, "{\"source\":%" PRIu32 ",\"sink\":%" PRIu32 "}",
+                   2 + filling->sinks / filling->sinks_a_source + 1, filling->sinks + 1);
     done(filling, catalog_put(filling->txn, CATALOG_META, SPAN("control.numbers"), span_of(numbers), &filling->error));
     commit(filling);
 }
@@ -167,12 +167,14 @@ static void add_pack(Filling *filling, uint64_t index) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 4) {
-        (void)fprintf(stderr, "usage: retained DIRECTORY SINKS PACKS\n");
+    if (count != 4 && count != 5) {
+        (void)fprintf(stderr, "usage: retained DIRECTORY SINKS PACKS [SINKS-A-SOURCE]\n");
         return 2;
     }
-    Filling filling = {
-        .directory = arguments[1], .sinks = (uint32_t)strtoul(arguments[2], NULL, 10), .packs = strtoull(arguments[3], NULL, 10)};
+    Filling filling = {.directory = arguments[1],
+                       .sinks = (uint32_t)strtoul(arguments[2], NULL, 10),
+                       .sinks_a_source = (uint32_t)strtoul(count == 5 ? arguments[4] : SINKS_A_SOURCE, NULL, 10),
+                       .packs = strtoull(arguments[3], NULL, 10)};
     char path[4200];
     (void)snprintf(path, sizeof path, "%s/sluice.mdb", arguments[1]);
     /* The disk is not what is measured. */
