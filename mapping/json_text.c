@@ -1,5 +1,8 @@
 #include "mapping/json_text.h"
 
+#include <endian.h>
+#include <string.h>
+
 #include "base/error.h"
 #include "mapping/block.h"
 #include "mapping/words.h"
@@ -49,8 +52,14 @@ void json_compact(Buffer *out, Span text) {
 
 #define QUOTE_SLICE_BYTES 4096
 
-static unsigned hex4(const char *p) {
-    return (unsigned)(text_hex(p[0]) << 12 | text_hex(p[1]) << 8 | text_hex(p[2]) << 4 | text_hex(p[3]));
+/* Of four hexadecimal digits: a digit is its low half, a letter that and 9. */
+static inline unsigned hex4(const char *p) {
+    uint32_t digits;
+    memcpy(&digits, p, sizeof digits);
+    digits = le32toh(digits);
+    digits = (digits & 0x0f0f0f0f) + (digits >> 6 & 0x01010101) * 9;
+    digits = (digits << 4 | digits >> 8) & 0x00ff00ff;
+    return (digits << 8 | digits >> 16) & 0xffff;
 }
 
 static char *put_utf8(char *to, unsigned code) {
@@ -73,63 +82,87 @@ static char *put_utf8(char *to, unsigned code) {
     return to;
 }
 
-/* The part before the next escape; *p is moved to it, or to the end. */
-static inline char *copy_plain(char *to, const char **p, const char *end) {
+/* The part before the next escape; *p is moved to it, or to the end. Bits of `commas` say that there
+ * are any in it. */
+static inline char *copy_plain(char *to, const char **p, const char *end, const char *readable, unsigned *commas) {
     const char *from = *p;
-    while (end - from >= BLOCK_BYTES) {
+    while (from < end && readable - from >= BLOCK_BYTES) {
+        size_t left = (size_t)(end - from);
         Block block = block_load(from);
-        unsigned found = block_equal(block, '\\');
-        size_t plain = found ? (size_t)__builtin_ctz(found) : BLOCK_BYTES;
+        unsigned stops = block_equal(block, '\\') | 1u << (left < BLOCK_BYTES ? left : BLOCK_BYTES);
+        size_t plain = (size_t)__builtin_ctz(stops);
         block_store(to, block);
+        *commas |= block_equal(block, ',') & block_first(plain);
         to += plain;
         from += plain;
-        if (found) {
+        if (plain < BLOCK_BYTES) {
             *p = from;
             return to;
         }
     }
-    while (from < end && *from != '\\') *to++ = *from++;
+    while (from < end && *from != '\\') {
+        *commas |= *from == ',';
+        *to++ = *from++;
+    }
     *p = from;
     return to;
 }
 
-char *json_unescape_to(char *to, Span inner, bool doubled) {
+/* The unit of a \u behind whose letter `*p` is, or the two of a pair; negative: half a pair. */
+static inline int take_code(const char **p, const char *end) {
+    check(end - *p >= 4);
+    unsigned code = hex4(*p);
+    *p += 4;
+    if (code < 0xd800 || code > 0xdfff) return (int)code;
+    if (code > 0xdbff || end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u') return -1;
+    unsigned low = hex4(*p + 2);
+    if (low < 0xdc00 || low > 0xdfff) return -1;
+    *p += 6;
+    return (int)(0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00));
+}
+
+/* What the letter of an escape means; those that are not here mean themselves. */
+static const char meant[128] = {
+    ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t', ['"'] = '"', ['\\'] = '\\', ['/'] = '/'};
+
+char *json_unescape_to(char *to, Span inner, const char *readable, bool doubled, JsonFound *ret_found) {
     /* No escape is shorter than what it means, also when that is two quotes. */
     const char *p = inner.data, *end = p + inner.size;
+    unsigned commas = 0, special = 0, nul = 0;
+    check_debug(readable >= end);
     for (;;) {
-        to = copy_plain(to, &p, end);
-        if (p == end) return to;
+        to = copy_plain(to, &p, end, readable, &commas);
+        if (p == end) break;
         check(end - p >= 2);
         char letter = p[1];
         p += 2;
-        unsigned code = (unsigned char)letter; /* slash, backslash, quote */
-        switch (letter) {
-        case 'b': code = '\b'; break;
-        case 'f': code = '\f'; break;
-        case 'n': code = '\n'; break;
-        case 'r': code = '\r'; break;
-        case 't': code = '\t'; break;
-        case 'u':
-            check(end - p >= 4);
-            code = hex4(p);
-            p += 4;
-            if (code >= 0xd800 && code <= 0xdfff) {
-                if (code > 0xdbff || end - p < 6 || p[0] != '\\' || p[1] != 'u') return NULL;
-                unsigned low = hex4(p + 2);
-                if (low < 0xdc00 || low > 0xdfff) return NULL;
-                code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-                p += 6;
-            }
-            break;
-        default: break;
+        if (letter != 'u') {
+            char byte = meant[letter & 127];
+            *to = '"';
+            to += doubled & (byte == '"');
+            *to++ = byte;
+            special |= (byte == '"') | (byte == '\\') | (byte == '\n') | (byte == '\r');
+            continue;
         }
-        if (doubled && code == '"') *to++ = '"';
-        to = put_utf8(to, code);
+        int code = take_code(&p, end);
+        if (code < 0) return NULL;
+        if (code >= 0x80) {
+            to = put_utf8(to, (unsigned)code);
+            continue;
+        }
+        nul |= code == 0;
+        special |= (code == ',') | (code == '"') | (code == '\\') | (code == '\n') | (code == '\r');
+        *to = '"';
+        to += doubled & (code == '"');
+        *to++ = (char)code;
     }
+    *ret_found = (JsonFound){.special = special | commas, .nul = nul};
+    return to;
 }
 
 int json_unescape(Buffer *out, Span inner) {
-    char *end = json_unescape_to(buffer_reserve(out, inner.size), inner, false);
+    JsonFound found;
+    char *end = json_unescape_to(buffer_reserve(out, inner.size + JSON_UNESCAPE_ROOM), inner, inner.data + inner.size, false, &found);
     if (!end) return JSON_LONE_SURROGATE;
     check((size_t)(end - out->data) - out->size <= inner.size);
     out->size = (size_t)(end - out->data);

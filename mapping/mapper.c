@@ -245,9 +245,11 @@ static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text
 }
 
 /* A string with escapes, as what it means. */
-static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span inner, Buffer *row, MapFailure *failure) {
+static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span inner, const char *readable, Buffer *row,
+                              MapFailure *failure) {
     const Column *column = compiled->column;
-    if (inner.size < mapper->row_bytes_max && column->data_type == DATA_TEXT && !compiled->mask && row_put_unescaped(row, inner) == 0)
+    if (inner.size < mapper->row_bytes_max && column->data_type == DATA_TEXT && !compiled->mask &&
+        row_put_unescaped(row, inner, readable) == 0)
         return MAP_OK;
     Buffer *scratch = take_scratch(mapper);
     if (json_unescape(scratch, inner)) return fail_value(compiled, inner, "contains half a surrogate pair, which is not text", failure);
@@ -255,8 +257,9 @@ static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span i
     return put_checked(mapper, compiled, text, text.size && memchr(text.data, 0, text.size) ? 0 : VALUE_IS_TEXT, row, failure);
 }
 
-/* A JSON value of the body, or a template's. */
-static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanValue *value, Buffer *row, MapFailure *failure) {
+/* A JSON value of the body, or a template's, in memory that can be read up to `readable`. */
+static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanValue *value, const char *readable, Buffer *row,
+                         MapFailure *failure) {
     const Column *column = compiled->column;
     Span text = value->text;
     if (value->kind == SCAN_NULL) return put_null(compiled, row, failure);
@@ -265,7 +268,7 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
         check_debug(text.size >= 2); /* its quotes */
         if (!as_it_stands) {
             text = (Span){text.data + 1, text.size - 2};
-            if (value->escaped) return put_unescaped(mapper, compiled, text, row, failure);
+            if (value->escaped) return put_unescaped(mapper, compiled, text, readable, row, failure);
             return put_checked(mapper, compiled, text, VALUE_IS_TEXT, row, failure);
         }
     } else if (value->spaced) {
@@ -288,7 +291,7 @@ static __attribute__((noinline)) void count_default(Mapper *mapper, const PlanCo
 static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
     const ScanValue *value = scanner_value(compiled->of_element ? &mapper->element : &mapper->scanner, compiled->slot);
     bool is_empty = mapper->is_form && compiled->empty_is_missing && value && value->kind == SCAN_STRING && value->text.size == 2;
-    if (value && !is_empty) return put_json(mapper, compiled, value, row, failure);
+    if (value && !is_empty) return put_json(mapper, compiled, value, mapper->text_end, row, failure);
     if (compiled->has_default) {
         if (compiled->default_cell.size >= mapper->row_bytes_max) return fail_too_large(mapper, compiled->column, failure);
         row_put_plain(row, compiled->default_cell);
@@ -321,7 +324,7 @@ static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const E
     ScanValue value = {.text = text, .kind = (uint8_t)scan_kind(text)};
     value.escaped = value.kind == SCAN_STRING && memchr(text.data, '\\', text.size);
     value.spaced = value.kind == SCAN_OBJECT || value.kind == SCAN_ARRAY;
-    return put_json(mapper, compiled, &value, row, failure);
+    return put_json(mapper, compiled, &value, value.text.data + value.text.size, row, failure);
 }
 
 static MapError put_headers(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
@@ -385,12 +388,12 @@ static MapError put_field(Mapper *mapper, const PlanColumn *compiled, Buffer *ro
         DataType type = compiled->column->data_type;
         bool is_time = type == DATA_TIMESTAMP && !value->escaped, is_text = type == DATA_TEXT && value->escaped;
         if (is_time ? value_put_exact_time(row, inner)
-                    : is_text && inner.size < mapper->row_bytes_max && row_put_unescaped(row, inner) == 0)
+                    : is_text && inner.size < mapper->row_bytes_max && row_put_unescaped(row, inner, mapper->text_end) == 0)
             return MAP_OK;
     }
     uint32_t column = rest_column(&mapper->rest, sink, compiled->field, value);
     if (column != compiled - sink->columns) return put_null(compiled, row, failure);
-    return put_json(mapper, compiled, value, row, failure);
+    return put_json(mapper, compiled, value, mapper->text_end, row, failure);
 }
 
 static MapError put_rest(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {

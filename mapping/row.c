@@ -159,26 +159,15 @@ void row_put_compact(Buffer *out, Span json) {
     check(out->size <= out->capacity && inside.string == 0 && inside.escape == 0); /* a whole value: no string is open at its end */
 }
 
-/* What a cell holds: does it hold a NUL, and does it ask for quotes? */
-static bool asks_for_quotes(const char *text, size_t size, bool *ret_nul) {
-    *ret_nul = size > 0 && memchr(text, 0, size);
-    if (size == 0 || cell_is_blank(text[0]) || cell_is_blank(text[size - 1])) return true;
-    const char *p = text, *end = text + size;
-    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES)
-        if (block_special(block_load(p))) return true;
-    while (p < end && !is_special(*p)) p++;
-    return p < end;
-}
-
-int row_put_unescaped(Buffer *out, Span inner) {
+int row_put_unescaped(Buffer *out, Span inner, const char *readable) {
+    JsonFound found;
     char *start = buffer_reserve(out, inner.size + CELL_ROOM);
-    char *text = start + 1, *end = json_unescape_to(text, inner, true);
+    char *text = start + 1, *end = json_unescape_to(text, inner, readable, true, &found);
     if (!end) return ROW_LONE_SURROGATE;
     size_t size = (size_t)(end - text);
     check(size <= inner.size); /* no escape is shorter than what it means */
-    bool nul, quoted = asks_for_quotes(text, size, &nul);
-    if (nul) return ROW_HOLDS_NUL;
-    if (quoted) {
+    if (found.nul) return ROW_HOLDS_NUL;
+    if (found.special || size == 0 || cell_is_blank(text[0]) || cell_is_blank(end[-1])) {
         *start = '"';
         *end = '"';
         size += 2;

@@ -22,9 +22,9 @@ void row_put_quoted(Buffer *out, Span text);
 /* The same for a JSON object or array. White space outside its strings is removed. */
 void row_put_compact(Buffer *out, Span json);
 enum { ROW_LONE_SURROGATE = 1, ROW_HOLDS_NUL };
-/* The same for the text that a JSON string means. `inner` is the string without its quotes. If the
- * result is not 0, `out` is unchanged. */
-int row_put_unescaped(Buffer *out, Span inner);
+/* The same for the text that a JSON string means. `inner` is the string without its quotes, in
+ * memory that can be read up to `readable`. If the result is not 0, `out` is unchanged. */
+int row_put_unescaped(Buffer *out, Span inner, const char *readable);
 /* The same for a text that needs no quotes: an id, a number. */
 static inline void row_put_plain(Buffer *out, Span text) {
     text_copy_short(buffer_reserve(out, text.size), text.data, text.size);

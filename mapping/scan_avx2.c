@@ -27,6 +27,28 @@ static inline Masks classify(const char *block) {
     };
 }
 
+static inline __m256i escape_letters(__m256i bytes) {
+    const __m128i letters = ESCAPES_BY_NIBBLE;
+    __m256i others = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('"')), _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('r')));
+    return _mm256_or_si256(_mm256_cmpeq_epi8(bytes, look_up(letters, bytes)), others);
+}
+
+static inline __m256i hexadecimal(__m256i bytes) {
+    __m256i digit = _mm256_sub_epi8(bytes, _mm256_set1_epi8('0'));
+    __m256i letter = _mm256_sub_epi8(_mm256_or_si256(bytes, _mm256_set1_epi8(0x20)), _mm256_set1_epi8('a'));
+    return _mm256_or_si256(_mm256_cmpeq_epi8(_mm256_min_epu8(digit, _mm256_set1_epi8(9)), digit),
+                           _mm256_cmpeq_epi8(_mm256_min_epu8(letter, _mm256_set1_epi8(5)), letter));
+}
+
+static inline EscapeMasks classify_escapes(const char *block) {
+    __m256i low = load32(block), high = load32(block + 32);
+    return (EscapeMasks){
+        .letters = bits_of(escape_letters(low), escape_letters(high)),
+        .unit = bits_equal(low, high, 'u'),
+        .digits = bits_of(hexadecimal(low), hexadecimal(high)),
+    };
+}
+
 /* Eight at a time: most blocks have 8 to 24, so that the loop's end is seldom guessed wrong. */
 static inline const char **put_tokens(const char **to, const char *block, uint64_t bits) {
     const char **end = to + __builtin_popcountll(bits);

@@ -19,6 +19,20 @@ static inline Masks classify(const char *block) {
     };
 }
 
+static inline EscapeMasks classify_escapes(const char *block) {
+    const __m128i letters = ESCAPES_BY_NIBBLE;
+    __m512i bytes = _mm512_loadu_si512((const void *)block);
+    __m512i letter = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(letters), bytes);
+    __m512i lower = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+    return (EscapeMasks){
+        .letters = _mm512_cmpeq_epi8_mask(bytes, letter) | _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')) |
+                   _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('r')),
+        .unit = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('u')),
+        .digits = _mm512_cmple_epu8_mask(_mm512_sub_epi8(bytes, _mm512_set1_epi8('0')), _mm512_set1_epi8(9)) |
+                  _mm512_cmple_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(5)),
+    };
+}
+
 static inline const char **put_tokens(const char **to, const char *block, uint64_t bits) {
     const __m512i offsets = _mm512_set_epi8(63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40,
                                             39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16,

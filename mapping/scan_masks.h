@@ -32,6 +32,20 @@ static inline Masks masks_shifted(Masks masks, unsigned by) {
     };
 }
 
+/* The classes of bytes behind a backslash, which only blocks with one need. */
+typedef struct EscapeMasks {
+    uint64_t letters; /* may stand behind a backslash */
+    uint64_t unit;    /* u, which four digits follow */
+    uint64_t digits;  /* hexadecimal ones */
+} EscapeMasks;
+
+/* As masks_shifted. */
+static inline EscapeMasks escape_masks_shifted(EscapeMasks masks, unsigned by) {
+    check_debug(by <= 64);
+    if (by == 64) return (EscapeMasks){0};
+    return (EscapeMasks){.letters = masks.letters >> by, .unit = masks.unit >> by, .digits = masks.digits >> by};
+}
+
 /* The kernels in two stages; a processor that lacks what they are compiled for must not call
  * them. */
 int scan_avx2(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);

@@ -15,6 +15,7 @@
  *
  * A kernel has, before it includes this:
  *   static Masks classify(const char *block)                          64 readable bytes
+ *   static EscapeMasks classify_escapes(const char *block)            the same
  *   static uint64_t prefix_xor(uint64_t bits)                         bit i: XOR of the bits 0..i
  *   static bool utf8_wrong(const char *block)                         64 bytes that 3 readable ones stand before; a sequence that ends
  *                                                                     behind the block is evaluated with the next one
@@ -36,7 +37,7 @@ typedef struct ScanStage {
     const char **tokens_end; /* of what stands in the window */
     const char **enough;     /* stage 2 asks for more here; far behind all tokens when there are no more */
     uint64_t in_string;      /* all bits: the next block begins inside a string */
-    uint64_t escaped;        /* bit 0: the next block's first byte is part of an escape */
+    uint64_t escaping;       /* of the next block, bit 0: its first byte stands behind a backslash; from bit 1: those that must be digits */
     uint64_t in_scalar;      /* bit 0: the next block's first byte goes on with a number or literal */
     uint64_t not_ascii;      /* the block before had such bytes */
     uint64_t spaces;         /* not 0: there was white space outside strings */
@@ -44,38 +45,32 @@ typedef struct ScanStage {
     bool escapes;            /* there was a backslash */
 } ScanStage;
 
-/* Marks what the backslashes of a block escape, with the carry of the block before; the escape
- * itself is checked in the text. */
-static __attribute__((noinline)) uint64_t pass_escapes(uint64_t backslashes, uint64_t escaped, const char *base, const char *end,
-                                                       uint64_t *ret_wrong) {
-    check(base < end || backslashes == 0);
-    backslashes &= ~escaped;
-    *ret_wrong = 0;
-    while (backslashes) {
-        unsigned at = (unsigned)__builtin_ctzll(backslashes);
-        const char *place, *what;
-        if (!pass_escape(base + at, end, &place, &what)) *ret_wrong = 1;
-        if (at < 63) escaped |= UINT64_C(2) << at;
-        backslashes &= ~(UINT64_C(3) << at);
-    }
+/*
+ * Marks what the backslashes of a block escape, bit 0 with the block before: of each run of
+ * backslashes every second byte, and the byte behind a run of an odd number. Where the runs begin
+ * decides, and a subtraction carries that through them (as in simdjson, by J. Keiser and D. Lemire).
+ * `masks` are what may stand behind a backslash.
+ */
+static ALWAYS_INLINE uint64_t pass_escapes(ScanStage *stage, uint64_t backslashes, EscapeMasks masks) {
+    const uint64_t odd = UINT64_C(0xaaaaaaaaaaaaaaaa);
+    uint64_t first = stage->escaping & 1;
+    uint64_t beginners = backslashes & ~first;
+    uint64_t ends = ((beginners << 1 | odd) - beginners) ^ odd;
+    uint64_t escaped = ends ^ (backslashes | first);
+    uint64_t units = escaped & masks.unit;
+    uint64_t digits = stage->escaping >> 1 | units << 1 | units << 2 | units << 3 | units << 4;
+    stage->escaping = (ends & backslashes) >> 63 | (units >> 63 | units >> 62 | units >> 61 | units >> 60) << 1;
+    stage->wrong |= (escaped & ~masks.letters) | (digits & ~masks.digits);
     return escaped;
 }
 
-/* Whether the last byte of a block begins an escape. */
-static ALWAYS_INLINE uint64_t escapes_next(uint64_t backslashes, uint64_t escaped) {
-    return (backslashes & ~escaped) >> 63;
-}
-
 /* Takes a block in: `masks` are its bytes, which begin at `base` in the text; `filler` are the
- * bytes that are not of the text. */
-static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *base, uint64_t filler) {
-    uint64_t escaped = stage->escaped;
-    stage->escaped = 0;
-    if (__builtin_expect((masks.backslash | escaped) != 0, 0)) {
-        uint64_t wrong;
-        escaped = pass_escapes(masks.backslash, escaped, base, stage->end, &wrong);
-        stage->escaped = escapes_next(masks.backslash, escaped);
-        stage->wrong |= wrong;
+ * bytes that are not of the text. The masks are those of the bytes at `block`, shifted by
+ * `shift`. */
+static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *base, const char *block, unsigned shift, uint64_t filler) {
+    uint64_t escaped = 0;
+    if (__builtin_expect((masks.backslash | stage->escaping) != 0, 0)) {
+        escaped = pass_escapes(stage, masks.backslash, escape_masks_shifted(classify_escapes(block), shift));
         stage->escapes = true;
     }
     uint64_t quotes = masks.quote & ~escaped;
@@ -102,11 +97,13 @@ static __attribute__((noinline)) const char *copy_last(char copy[static 3 + SCAN
     return copy + 3;
 }
 
-/* The same for a block at the beginning of the text, where nothing stands before it. */
-static __attribute__((noinline)) bool first_utf8_wrong(const char *block) {
+/* The same for a block at the beginning of the text, where nothing stands before it. When its first
+ * bytes are ASCII, the block that begins behind them is as good. */
+static ALWAYS_INLINE bool first_utf8_wrong(const ScanStage *stage, uint64_t not_ascii) {
+    if ((not_ascii & 7) == 0 && stage->end - stage->start >= SCAN_BLOCK + 3) return utf8_wrong(stage->start + 3);
     char copy[3 + SCAN_BLOCK];
     memset(copy, ' ', 3);
-    memcpy(copy + 3, block, SCAN_BLOCK);
+    memcpy(copy + 3, stage->start, SCAN_BLOCK);
     return utf8_wrong(copy + 3);
 }
 
@@ -115,9 +112,9 @@ static ALWAYS_INLINE void index_whole(ScanStage *stage) {
     Masks masks = classify(stage->at);
     if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
         stage->not_ascii = masks.not_ascii;
-        stage->wrong |= stage->at == stage->start ? first_utf8_wrong(stage->at) : utf8_wrong(stage->at);
+        stage->wrong |= stage->at == stage->start ? first_utf8_wrong(stage, masks.not_ascii) : utf8_wrong(stage->at);
     }
-    index_block(stage, masks, stage->at, 0);
+    index_block(stage, masks, stage->at, stage->at, 0, 0);
     stage->at += SCAN_BLOCK;
 }
 
@@ -125,20 +122,23 @@ static ALWAYS_INLINE void index_whole(ScanStage *stage) {
 static ALWAYS_INLINE void index_last(ScanStage *stage) {
     check_debug(stage->at <= stage->end && stage->end - stage->at < SCAN_BLOCK);
     char copy[3 + SCAN_BLOCK];
+    const char *block;
+    unsigned shift = 0;
     Masks masks;
     if (stage->end - stage->start >= SCAN_BLOCK + 3) {
-        const char *block = stage->end - SCAN_BLOCK; /* it ends where the text ends, part of it was taken in before */
-        masks = masks_shifted(classify(block), (unsigned)(stage->at - block));
+        block = stage->end - SCAN_BLOCK; /* it ends where the text ends, part of it was taken in before */
+        shift = (unsigned)(stage->at - block);
+        masks = masks_shifted(classify(block), shift);
         if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
             const unsigned char *end = (const unsigned char *)stage->end;
             stage->wrong |= utf8_wrong(block) || end[-1] >= 0xc0 || end[-2] >= 0xe0 || end[-3] >= 0xf0; /* or a sequence is cut off */
         }
     } else {
-        const char *block = copy_last(copy, stage->start, stage->at, stage->end);
+        block = copy_last(copy, stage->start, stage->at, stage->end);
         masks = classify(block);
         if (masks.not_ascii | stage->not_ascii) stage->wrong |= utf8_wrong(block);
     }
-    index_block(stage, masks, stage->at, ~UINT64_C(0) << (stage->end - stage->at));
+    index_block(stage, masks, stage->at, block, shift, ~UINT64_C(0) << (stage->end - stage->at));
     stage->at = stage->end;
 }
 

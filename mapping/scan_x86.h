@@ -22,6 +22,13 @@ static inline uint64_t prefix_xor(uint64_t bits) {
                   '\r', NO_SPACE, NO_SPACE)
 #define OPERATORS_BY_NIBBLE _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ':', '{', ',', '}', 0, 0)
 
+/* The same for what may stand behind a backslash, but for `"` and `r`, which have the nibble of
+ * `b`. */
+#define NO_LETTER NO_SPACE
+#define ESCAPES_BY_NIBBLE                                                                                                                  \
+    _mm_setr_epi8(NO_LETTER, NO_LETTER, 'b', NO_LETTER, 't', 'u', 'f', NO_LETTER, NO_LETTER, NO_LETTER, NO_LETTER, NO_LETTER, '\\',        \
+                  NO_LETTER, 'n', '/')
+
 static inline __m256i load32(const char *p) {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }

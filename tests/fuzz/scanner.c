@@ -345,7 +345,7 @@ static void check_string(const ScanValue *value) {
     Buffer meaning = {0}, quoted = {0}, again = {0}, cell = {0};
     ScanFault fault;
     buffer_append_byte(&meaning, 'x');
-    int put = row_put_unescaped(&cell, inner);
+    int put = row_put_unescaped(&cell, inner, inner.data + inner.size + 1); /* the quote */
     check(put == 0 || cell.size == 0);
     if (json_unescape(&meaning, inner)) {
         check(meaning.size == 1 && value->escaped && put == ROW_LONE_SURROGATE);

@@ -365,7 +365,16 @@ static void escapes_go_on_the_way(void **state) {
                  {"\\ud83d\\ude00", "\xf0\x9f\x98\x80"},
                  {"\xe6\x97\xa5", "\xe6\x97\xa5"},
                  {",", ","},
-                 {"\\u0041", "A"}};
+                 {"\\u0041", "A"},
+                 {"\\u002c", ","},
+                 {"\\u005C", "\\"},
+                 {"\\u000a", "\n"},
+                 {"\\u000D", "\r"},
+                 {"\\u0020", " "},
+                 {"\\r", "\r"},
+                 {"\\f", "\f"},
+                 {"\\u9aBc", "\xe9\xaa\xbc"}};
+    static const char behind[] = "\",\\,\"\n\\\\,\r\0 \",\\,\"\n\\\\,\r\0 "; /* what a string that is read beyond its end would show */
     Guard guard = guard_new(1 << 12);
     Buffer escaped = {0}, text = {0}, row = {0}, expected = {0};
     for (int round = 0; round < 60000; round++) {
@@ -382,15 +391,19 @@ static void escapes_go_on_the_way(void **state) {
             buffer_append_text(&text, parts[part].text);
         }
         Buffer fresh = {0};
-        assert_int_equal(row_put_unescaped(&fresh, guard_place(&guard, escaped.data, escaped.size)), 0);
+        size_t size = escaped.size, more = random_below(sizeof behind);
+        buffer_append(&escaped, behind, more);
+        Span placed = guard_place(&guard, escaped.data, escaped.size);
+        escaped.size = size;
+        assert_int_equal(row_put_unescaped(&fresh, (Span){placed.data, size}, placed.data + placed.size), 0);
         row_put(&expected, buffer_span(&text));
         assert_int_equal(fresh.size, expected.size);
         assert_memory_equal(fresh.data, expected.data, fresh.size);
         buffer_deinit(&fresh);
         buffer_append_text(&escaped, random_below(2) ? "\\u0000" : "\\u0000x");
-        assert_int_equal(row_put_unescaped(&row, buffer_span(&escaped)), ROW_HOLDS_NUL);
+        assert_int_equal(row_put_unescaped(&row, buffer_span(&escaped), escaped.data + escaped.size), ROW_HOLDS_NUL);
         buffer_append_text(&escaped, random_below(2) ? "\\udc00" : "\\ud800\\u0041");
-        assert_int_equal(row_put_unescaped(&row, buffer_span(&escaped)), ROW_LONE_SURROGATE);
+        assert_int_equal(row_put_unescaped(&row, buffer_span(&escaped), escaped.data + escaped.size), ROW_LONE_SURROGATE);
         assert_int_equal(row.size, 0);
     }
     buffer_deinit(&escaped);

@@ -410,6 +410,29 @@ static void blocks_have_no_edges(void **state) {
     kernels_free(&kernels);
 }
 
+/* Each byte behind a backslash, and as each digit of a unit, on both sides of a block's end. */
+static void escapes_have_their_letters_and_digits(void **state) {
+    Kernels kernels = kernels_new(1 << 12);
+    Buffer text = {0};
+    for (int byte = 1; byte < 256; byte++) {
+        for (size_t at = 1; at < 6; at++) {
+            for (size_t before = 50; before < 62; before++) {
+                char escape[] = "\\uaF09";
+                escape[at] = (char)byte;
+                buffer_clear(&text);
+                buffer_append_text(&text, "{\"c\":\"");
+                for (size_t i = 0; i < before; i++) buffer_append_byte(&text, 'x');
+                buffer_append(&text, escape, sizeof escape - 1);
+                buffer_append_text(&text, before % 2 ? "\"}" : " and more than what is left of the block, and of that behind it\"}");
+                same_of_all(&kernels, buffer_span(&text));
+            }
+        }
+    }
+    assert_true(kernels.accepted > 1000 && kernels.refused > 5000);
+    buffer_deinit(&text);
+    kernels_free(&kernels);
+}
+
 /* More tokens than a window of the kernels holds, cut off and spoilt at many places. */
 static void windows_have_no_edges(void **state) {
     Kernels kernels = kernels_new(1 << 17);
@@ -519,6 +542,7 @@ int main(void) {
         cmocka_unit_test(deep_and_long_documents_take_no_stack_and_no_time),
         cmocka_unit_test(kernels_agree),
         cmocka_unit_test(blocks_have_no_edges),
+        cmocka_unit_test(escapes_have_their_letters_and_digits),
         cmocka_unit_test(windows_have_no_edges),
         cmocka_unit_test(agrees_with_jansson),
         cmocka_unit_test(white_space_is_that_of_the_text),
