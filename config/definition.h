@@ -155,6 +155,7 @@ typedef struct TableTarget {
     DeleteOn delete_on; /* STRATEGY_MERGE */
     SchemaDrift on_schema_drift;
     bool allow_empty; /* STRATEGY_REPLACE: a run without rows empties the table */
+    bool keeps_rows;  /* see sink_target_keeps_rows; only the server sets it, in the target of a file */
 } TableTarget;
 
 /* The destination of a sink's rows and their columns. The columns with primary_key are the key. */
@@ -170,6 +171,15 @@ typedef struct SinkTarget {
 
 static inline bool sink_target_deletes(const SinkTarget *target) {
     return target->table.delete_on.path || target->table.delete_on.tombstone;
+}
+
+/* Returns whether an import leaves the rows of the table as they are whose keys were there before
+ * it. Rows of the file with such a key change nothing, deletions included, and are no rejects. Rows
+ * with other keys are imported as usual. */
+static inline bool sink_target_keeps_rows(const SinkTarget *target) {
+    bool keyed = false;
+    for (size_t i = 0; i < target->column_count; i++) keyed = keyed || target->columns[i].primary_key;
+    return keyed && target->table.keeps_rows;
 }
 
 /* Returns the number of cells of a staged row. A target that deletes has one cell more than

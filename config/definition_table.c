@@ -1,5 +1,6 @@
 /* The fields of a sink's `table`: connection, table, strategy and columns. */
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -604,20 +605,33 @@ static const FieldInfo table_rows[] = {
 };
 const FieldTable table_fields = {.owners = "tables", .fields = table_rows, .size = sizeof(SinkTarget), .complete = complete_table};
 
+/* A field of stored targets only: nobody declares it. */
+#define EXISTING_ROWS "existingRows"
+#define KEEP "keep"
+
 json_t *sink_target_store(const SinkTarget *target) {
     check(fields_hold(&table_fields, target));
     json_t *json = json_object();
     check(json);
     fields_write(&table_fields, target, true, json);
+    if (target->table.keeps_rows) check(json_object_set_new(json, EXISTING_ROWS, json_string(KEEP)) == 0);
     return json;
 }
 
 int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error) {
     Fault fault = {.error = error, .is_stored = true};
-    Node root = {0}, node = {.value = stored, .parent = &root, .key = "table"};
-    SinkTarget target = {.type = TARGET_TABLE};
+    const char *existing = json_string_value(json_object_get(stored, EXISTING_ROWS));
+    bool keeps_rows = existing && strcmp(existing, KEEP) == 0;
+    json_t *declared = NULL;
+    if (keeps_rows) {
+        declared = json_copy((json_t *)(uintptr_t)stored);
+        check(declared && json_object_del(declared, EXISTING_ROWS) == 0);
+    }
+    Node root = {0}, node = {.value = declared ? declared : stored, .parent = &root, .key = "table"};
+    SinkTarget target = {.type = TARGET_TABLE, .table.keeps_rows = keeps_rows};
     FieldPart part = {&table_fields, &target};
     int r = fields_read(&fault, &node, &part, 1, NULL);
+    json_decref(declared);
     if (r != 0) {
         sink_target_deinit(&target);
         return r;

@@ -160,6 +160,9 @@ typedef struct ImportJob {
     /* Out: rows that a trigger or rule of the table did not store. Rows that could be identified
      * are rejects as well, unless no row of their file was stored. */
     uint64_t swallowed_rows;
+    /* Out, of a target that keeps rows (sink_target_keeps_rows): rows that changed nothing, because
+     * their keys were there before this import. */
+    uint64_t existing_rows;
     /* Out, if not SINK_DONE: the destination ended the import because it took too long. */
     bool took_too_long;
     /* Out, if `progress` ended the import or if it took too long: this try inserted all ids anew

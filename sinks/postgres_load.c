@@ -49,6 +49,7 @@ typedef struct Attempt {
     bool carried_rows;
     /* Out, of one that did not: the table has them, or they are refused or swallowed by name; */
     uint64_t stored;
+    uint64_t existing;  /* of those: they change nothing, since their keys were there (ImportJob.existing_rows) */
     bool has_swallowed; /* some were swallowed, and are known by name */
     bool is_mixed;      /* but when some were swallowed, and it takes a search to know which: then nothing is done, the savepoint stands */
 } Attempt;
@@ -239,6 +240,10 @@ static SinkResult settle_absentees(PostgresLoad *load, Attempt *attempt, const P
         Absentee absentee = absentee_of(places, i);
         bool is_swallowed = swallows && !absentee.is_in_file && !absentee.is_in_table;
         if (is_swallowed && !by_name) continue;
+        if (absentee.is_in_table && sink_target_keeps_rows(load->target)) {
+            attempt->existing++;
+            continue;
+        }
         uint64_t row = 0;
         Span csv = {0};
         for (; place < absentee.place; place++) {
@@ -255,7 +260,7 @@ static SinkResult settle_absentees(PostgresLoad *load, Attempt *attempt, const P
         SinkResult result = sink_rejects_add(&load->rejects, load->job, attempt->file, row, reason, csv, error);
         if (result != SINK_DONE) return result;
     }
-    attempt->stored = attempt->rows - (uint64_t)PQntuples(places);
+    attempt->stored = attempt->rows - (uint64_t)PQntuples(places) + attempt->existing;
     return SINK_DONE;
 }
 
@@ -303,7 +308,18 @@ static SinkResult erase(PostgresLoad *load, Attempt *attempt, Error *error) {
     return result;
 }
 
-static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
+/* Leaves out the rows whose keys were there before the import, if the target keeps those. */
+static SinkResult set_aside(PostgresLoad *load, Attempt *attempt, Error *error) {
+    if (load->statements.set_aside.size == 0) return SINK_DONE;
+    PGresult *answer = NULL;
+    SinkResult result = carry(load, attempt, &load->statements.set_aside, &answer, error);
+    if (result != SINK_DONE) return result;
+    attempt->existing = strtoull(PQcmdTuples(answer), NULL, 10);
+    PQclear(answer);
+    return attempt->existing > attempt->rows ? miscounted(load, attempt->rows, attempt->existing, error) : SINK_DONE;
+}
+
+static SinkResult merge_rows(PostgresLoad *load, Attempt *attempt, uint64_t rows, Error *error) {
     const SinkTarget *target = load->target;
     PGresult *answer = NULL;
     SinkResult result = erase(load, attempt, error);
@@ -311,20 +327,28 @@ static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
     if (result != SINK_DONE) return result;
     uint64_t merged = strtoull(PQcmdTuples(answer), NULL, 10), keys = 0;
     PQclear(answer);
-    if (merged == attempt->rows) return SINK_DONE;
+    if (merged == rows) return SINK_DONE;
     if (sink_table_is_all_key(target)) {
         /* DO NOTHING does not count the rows that were there. */
         bool may = false;
         result = may_swallow(load, &may, error);
-        return result == SINK_DONE && may ? settle_unsettled(load, attempt, attempt->rows, error) : result;
+        return result == SINK_DONE && may ? settle_unsettled(load, attempt, rows, error) : result;
     }
     result = count(load, &load->statements.count_keys, &keys, error);
-    if (result == SINK_DONE && (merged > keys || keys > attempt->rows)) return miscounted(load, keys, merged, error);
+    if (result == SINK_DONE && (merged > keys || keys > rows)) return miscounted(load, keys, merged, error);
     if (result != SINK_DONE) return result;
-    if (sink_target_deletes(target)) return settle_unsettled(load, attempt, attempt->rows, error);
+    if (sink_target_deletes(target)) return settle_unsettled(load, attempt, rows, error);
     /* Older rows do not count. */
     if (target->table.newer_by && merged < keys) return settle_unsettled(load, attempt, keys, error);
     return settle_missing(load, attempt, keys, keys - merged, error);
+}
+
+static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
+    SinkResult result = set_aside(load, attempt, error);
+    if (result != SINK_DONE || attempt->existing == attempt->rows) return result;
+    result = merge_rows(load, attempt, attempt->rows - attempt->existing, error);
+    if (result != SINK_DONE || attempt->is_mixed || load->statements.note_new.size == 0) return result;
+    return simple(load, buffer_text(&load->statements.note_new), NULL, error);
 }
 
 static SinkResult append_all(PostgresLoad *load, Attempt *attempt, Error *error) {
@@ -419,6 +443,7 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
     uint64_t counted = 0;
     SinkResult result = open_savepoint(load, error);
     if (result == SINK_DONE) result = postgres_copy_end(load->session, &counted, error);
+    if (result == SINK_DONE && statements->set_aside.size > 0) result = simple(load, buffer_text(&statements->set_aside), NULL, error);
     if (result == SINK_DONE && statements->erase.size > 0) result = simple(load, buffer_text(&statements->erase), NULL, error);
     if (result == SINK_DONE && statements->insert.size > 0) result = simple(load, buffer_text(&statements->insert), NULL, error);
     if (result == SINK_DONE && statements->duplicates.size > 0) result = simple(load, buffer_text(&statements->duplicates), NULL, error);
@@ -496,6 +521,7 @@ static SinkResult load_file(PostgresLoad *load, const ImportFile *file, Error *e
         if (result == SINK_DONE && !attempt.is_mixed) {
             rows += attempt.rows;
             stored += attempt.stored;
+            load->existing_rows += attempt.existing;
             load->rows_through += attempt.rows;
             if (attempt.has_swallowed)
                 row_search_found(&search, attempt.first);
@@ -547,5 +573,6 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
 SinkResult postgres_load_end(PostgresLoad *load, Error *error) {
     check_on_thread(&load->owner);
     check(!load->has_savepoint && postgres_session_is(load->session, POSTGRES_TRANSACTION));
+    load->job->existing_rows = load->existing_rows;
     return load->rows_through == 0 && load->unclear > 1 ? blame_table(load, error) : SINK_DONE;
 }

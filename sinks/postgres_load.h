@@ -44,6 +44,7 @@ typedef struct PostgresLoad {
     bool is_examined;   /* the table is not to blame */
     enum { POSTGRES_SWALLOWS_UNKNOWN, POSTGRES_SWALLOWS_NOT, POSTGRES_SWALLOWS } swallows;
     uint64_t rows_through;     /* not refused one by one */
+    uint64_t existing_rows;    /* changed nothing: ImportJob */
     uint64_t unclear;          /* refused for what may be the table's fault; the first failure of them: */
     SinkResult unclear_result; /* what it means for the import */
     Error unclear_error;

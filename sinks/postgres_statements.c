@@ -200,6 +200,28 @@ static void put_exists(Buffer *out, const SinkTarget *target) {
     put_same_key(out, target, "key.");
 }
 
+static void put_set_aside(Buffer *out, const SinkTarget *target) {
+    buffer_append_text(out, "DELETE FROM pg_temp.sluice_rows AS key WHERE ");
+    put_exists(out, target);
+    buffer_append_text(out, ") AND NOT EXISTS (SELECT 1 FROM pg_temp.sluice_new AS new WHERE (");
+    put_numbered(out, target, "new.", true, ", ");
+    buffer_append_text(out, ") = (");
+    put_numbered(out, target, "key.", true, ", ");
+    buffer_append_text(out, "))");
+}
+
+static void put_note_new(Buffer *out, const SinkTarget *target) {
+    buffer_append_text(out, "INSERT INTO pg_temp.sluice_new SELECT DISTINCT ");
+    put_numbered(out, target, "", true, ", ");
+    buffer_append_text(out, " FROM pg_temp.sluice_rows");
+}
+
+static void put_table_of_new(Buffer *out, const SinkTarget *target) {
+    buffer_append_text(out, "; CREATE TEMPORARY TABLE sluice_new ON COMMIT DROP AS SELECT ");
+    put_numbered(out, target, "", true, ", ");
+    buffer_append_text(out, " FROM pg_temp.sluice_rows WITH NO DATA");
+}
+
 static void put_count_unsettled(Buffer *out, const SinkTarget *target) {
     const char *newer_by = target->table.newer_by;
     buffer_append_text(out, "SELECT count(*) FROM (");
@@ -240,6 +262,11 @@ void postgres_statements_init(PostgresStatements *statements, const SinkTarget *
         put_count_keys(&statements->count_keys, target);
         put_count_unsettled(&statements->count_unsettled, target);
         if (sink_target_deletes(target)) put_erase(&statements->erase, target);
+        if (sink_target_keeps_rows(target)) {
+            put_table_of_new(&statements->temporary_table, target);
+            put_set_aside(&statements->set_aside, target);
+            put_note_new(&statements->note_new, target);
+        }
     } else {
         put_append(&statements->insert, target);
         if (sink_table_has_key(target)) put_append_naming_duplicates(&statements->duplicates, target);
@@ -254,4 +281,6 @@ void postgres_statements_deinit(PostgresStatements *statements) {
     buffer_deinit(&statements->count_keys);
     buffer_deinit(&statements->count_unsettled);
     buffer_deinit(&statements->erase);
+    buffer_deinit(&statements->set_aside);
+    buffer_deinit(&statements->note_new);
 }

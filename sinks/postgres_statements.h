@@ -23,6 +23,10 @@ typedef struct PostgresStatements {
     /* Of those, the ones that the target does not have; with a column that tells, also those of
      * which it has an older row. And the keys to be deleted that it still has. */
     Buffer count_unsettled;
+    /* Of a merge into a target that keeps rows, else empty. `set_aside`, before the others: removes
+     * those rows from the temporary table whose keys the target had before the import. `note_new`,
+     * behind them: the keys of the others, which are not among those in later attempts. */
+    Buffer set_aside, note_new;
 } PostgresStatements;
 
 /* `clears`: SQL behind the columns that a merge sets (postgres_columns.h); empty: nothing. */

@@ -167,7 +167,7 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
 }
 
 static void forget_try(ImportJob *job) {
-    job->rejected_rows = job->swallowed_rows = 0;
+    job->rejected_rows = job->swallowed_rows = job->existing_rows = 0;
     for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
     import_runs_forget(job);
 }

@@ -125,6 +125,42 @@ static void put_make_deleted(Buffer *sql, const SinkTarget *target) {
     buffer_append_byte(sql, ')');
 }
 
+/* ---- a target that keeps rows ---- */
+
+/* The keys that came in this import, so that they are not among those that were there before. */
+static void put_make_new(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "DROP TABLE IF EXISTS temp.sluice_new; CREATE TEMP TABLE sluice_new AS SELECT ");
+    sql_put_columns(sql, target, true);
+    buffer_append_text(sql, " FROM main.");
+    sql_put_identifier(sql, target->table.table_id);
+    buffer_append_text(sql, " WHERE 0; CREATE UNIQUE INDEX temp.sluice_new_key ON sluice_new (");
+    sql_put_columns(sql, target, true);
+    buffer_append_byte(sql, ')');
+}
+
+/* The key was in the table before this import. All columns are parameters, so that a row is bound
+ * as for the insert. */
+static void put_look_for_existing(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "SELECT 1 FROM main.");
+    sql_put_identifier(sql, target->table.table_id);
+    buffer_append_text(sql, " AS target WHERE ");
+    put_key_is_given(sql, target, "target.");
+    buffer_printf(sql, " AND (?%zu IS NULL OR 1) AND NOT EXISTS (SELECT 1 FROM temp.sluice_new AS new WHERE ", target->column_count);
+    put_key_is_given(sql, target, "new.");
+    buffer_append_byte(sql, ')');
+}
+
+static void put_note_new(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "INSERT OR IGNORE INTO temp.sluice_new SELECT ");
+    const char *separator = "";
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (!target->columns[i].primary_key) continue;
+        buffer_printf(sql, "%s?%zu", separator, i + 1);
+        separator = ", ";
+    }
+    buffer_printf(sql, " WHERE (?%zu IS NULL OR 1)", target->column_count);
+}
+
 static void put_insert(Buffer *sql, const SinkTarget *target, Buffer *clears) {
     buffer_append_text(sql, "INSERT INTO ");
     sql_put_identifier(sql, target->table.table_id);
@@ -418,10 +454,11 @@ static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uin
 }
 
 /* The row's deletion went through; a key that was not there is deleted as well. */
-static SinkResult settle_deletion(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
+static SinkResult settle_deletion(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int64_t changes,
+                                  Error *error) {
     bool is_there = false, none;
     SinkResult result = SINK_DONE;
-    if (load->still && sqlite3_changes64(load->database) == 0) result = run_for_row(load, load->still, file, row, cells, &is_there, error);
+    if (load->still && changes == 0) result = run_for_row(load, load->still, file, row, cells, &is_there, error);
     if (result == SINK_DONE && load->note) result = run_for_row(load, load->note, file, row, cells, &none, error);
     if (result != SINK_DONE) return result;
     if (is_there)
@@ -432,6 +469,27 @@ static SinkResult settle_deletion(SqliteLoad *load, const ImportFile *file, uint
 }
 
 #define WORDS_SIZE 400
+
+/* *ret_settled: the row's key was there before the import, and the target keeps such rows; or it
+ * was refused. */
+static SinkResult keep_existing(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, bool *ret_settled,
+                                Error *error) {
+    bool found = false;
+    *ret_settled = false;
+    if (!load->existing) return SINK_DONE;
+    SinkResult result = bind_row(load, load->existing, file, row, cells, ret_settled, error);
+    if (result != SINK_DONE || *ret_settled) return result;
+    int r = sqlite3_step(load->existing);
+    found = r == SQLITE_ROW;
+    if (r != SQLITE_ROW && r != SQLITE_DONE) result = sqlite_failure(load->database, "find a row", error);
+    (void)sqlite3_reset(load->existing);
+    if (result != SINK_DONE || !found) return result;
+    *ret_settled = true;
+    load->tally.rows_through++;
+    load->tally.existing++;
+    load->tally.stored++;
+    return SINK_DONE;
+}
 
 /* *ret_code: SQLITE_OK, or how the row failed for what may be its own fault, with the words. Then only that is settled which came before it. */
 static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int *ret_code,
@@ -445,9 +503,11 @@ static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t 
         if (data_traits[target->columns[i].data_type].is_binary && !cells[i].is_null) blob_bytes += cells[i].size / 2;
     }
     buffer_clear(&load->blob);
-    if (blob_bytes > 0) (void)buffer_reserve(&load->blob, 3 * blob_bytes); /* a row may be bound to as many statements */
+    if (blob_bytes > 0) (void)buffer_reserve(&load->blob, 5 * blob_bytes); /* a row may be bound to as many statements */
+    bool settled = false;
     SinkResult result = sink_failpoint("import.within-rows", error);
-    if (result != SINK_DONE) return result;
+    if (result == SINK_DONE) result = keep_existing(load, file, row, cells, &settled, error);
+    if (result != SINK_DONE || settled) return result;
     bool refused, deletes = load->erase && !cells[target->column_count].is_null;
     sqlite3_stmt *statement = deletes ? load->erase : load->insert;
     result = bind_row(load, statement, file, row, cells, &refused, error);
@@ -463,8 +523,12 @@ static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     }
     (void)sqlite3_reset(statement);
     load->tally.rows_through++;
-    if (deletes) return settle_deletion(load, file, row, cells, error);
-    if (sqlite3_changes64(load->database) != 1) return settle_unchanged(load, file, row, cells, error);
+    int64_t changes = sqlite3_changes64(load->database);
+    bool none;
+    if (load->note_new) result = run_for_row(load, load->note_new, file, row, cells, &none, error);
+    if (result != SINK_DONE) return result;
+    if (deletes) return settle_deletion(load, file, row, cells, changes, error);
+    if (changes != 1) return settle_unchanged(load, file, row, cells, error);
     load->tally.stored++;
     return SINK_DONE;
 }
@@ -617,6 +681,15 @@ static SinkResult prepare_insert(SqliteLoad *load, Error *error) {
     return prepare_sql(load, &sql, &load->insert, error);
 }
 
+static SinkResult prepare_keeping(SqliteLoad *load, Error *error) {
+    Buffer sql = {0};
+    put_make_new(&sql, load->target);
+    SinkResult result = sqlite_run(load->database, buffer_text(&sql), "prepare the import", error);
+    buffer_deinit(&sql);
+    if (result == SINK_DONE) result = prepare_statement(load, put_look_for_existing, &load->existing, error);
+    return result == SINK_DONE ? prepare_statement(load, put_note_new, &load->note_new, error) : result;
+}
+
 static SinkResult make_deleted(SqliteLoad *load, Error *error) {
     if (!keeps_deleted(load->target)) return SINK_DONE;
     Buffer sql = {0};
@@ -645,6 +718,7 @@ SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, Imp
      * a row's. */
     if (result == SINK_DONE) result = prepare_insert(load, error);
     if (result == SINK_DONE) result = sqlite_table_habits(database, target, &load->habits, error);
+    if (result == SINK_DONE && sink_target_keeps_rows(target)) result = prepare_keeping(load, error);
     if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)
         result = prepare_statement(load, put_look_for_key, &load->present, error);
     if (!sink_target_deletes(target)) return result;
@@ -657,6 +731,7 @@ SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, Imp
 SinkResult sqlite_load_end(SqliteLoad *load, Error *error) {
     check_on_thread(&load->owner);
     check(load->batch.count == 0 && !sqlite3_get_autocommit(load->database) && !load->must_restart);
+    load->job->existing_rows = load->tally.existing;
     return load->tally.rows_through == 0 && load->tally.unclear > 1 ? blame_table(load, error) : SINK_DONE;
 }
 
@@ -666,6 +741,8 @@ void sqlite_load_restart(SqliteLoad *load) {
     (void)sqlite3_finalize(load->erase);
     (void)sqlite3_finalize(load->still);
     (void)sqlite3_finalize(load->note);
+    (void)sqlite3_finalize(load->existing);
+    (void)sqlite3_finalize(load->note_new);
     sink_rejects_deinit(&load->rejects);
     buffer_deinit(&load->clears);
     buffer_deinit(&load->blob);

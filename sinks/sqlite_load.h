@@ -26,6 +26,7 @@ typedef struct SqliteTally {
     uint64_t stored;       /* rows of the current file */
     uint64_t rows_through; /* rows that were not refused */
     uint64_t unclear;      /* rows that were refused for a reason that may lie in the table */
+    uint64_t existing;     /* rows that changed nothing: ImportJob.existing_rows */
 } SqliteTally;
 
 typedef struct SqliteBatch {
@@ -49,6 +50,9 @@ typedef struct SqliteLoad {
      * finds out whether the row still exists; NULL: not needed. `note` records the key for the
      * rest of the import; NULL: no column tells which row is newer. */
     sqlite3_stmt *erase, *still, *note;
+    /* For a target that keeps rows; NULL otherwise. `existing` finds a row with this key that was
+     * there before the import. `note_new` records the key for the rest of the import. */
+    sqlite3_stmt *existing, *note_new;
     SqliteHabits habits;
     Buffer clears;   /* SQL, of a merge of a sink that infers: the columns that it does not have are NULL in a row that it replaces */
     SinkCell *cells; /* of the current row */

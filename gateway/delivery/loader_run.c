@@ -242,6 +242,12 @@ static void note_swallowed(const LoadJob *job, uint64_t rows) {
     log_warning("%" PRIu64 " rows of %s were not stored by a trigger of the table %s", rows, job->label, job->target.table.table_id);
 }
 
+static void note_existing(const LoadJob *job, uint64_t rows) {
+    if (rows == 0) return;
+    log_info("%" PRIu64 " rows of %s changed nothing in the table %s, because their keys were there", rows, job->label,
+             job->target.table.table_id);
+}
+
 /* One try at the destination. */
 static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, NarrowImport *narrow,
                               Error *error) {
@@ -292,6 +298,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     job->proven_absent = result != SINK_DONE && import.proven_absent;
     if (result == SINK_DONE) {
         note_swallowed(job, import.swallowed_rows);
+        note_existing(job, import.existing_rows);
         if (narrow) narrow_import_note(narrow, job->label);
         (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
         job->rejected_rows = import.rejected_rows;

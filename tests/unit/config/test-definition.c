@@ -742,6 +742,27 @@ static void stored_paths_keep_their_meaning(void **state) {
     sink_unref(sink);
 }
 
+/* Only the target of a file says so. */
+static void existing_rows_are_kept_by_stored_targets_only(void **state) {
+    Sink *sink = good_sink(full_sink);
+    SinkTarget loaded;
+    assert_false(sink->target.table.keeps_rows);
+    sink->target.table.keeps_rows = true;
+    json_t *stored = sink_target_store(&sink->target);
+    assert_string_equal(json_string_value(json_object_get(stored, "existingRows")), "keep");
+    assert_int_equal(sink_target_load(stored, &loaded, NULL), 0);
+    assert_true(sink_target_keeps_rows(&loaded));
+    sink_target_deinit(&loaded);
+    json_object_del(stored, "existingRows");
+    assert_int_equal(sink_target_load(stored, &loaded, NULL), 0);
+    assert_false(loaded.table.keeps_rows);
+    sink_target_deinit(&loaded);
+    json_decref(stored);
+    sink_unref(sink);
+    refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"existingRows\":\"keep\",\"mapping\":{\"columns\":[" ID_COLUMN "]}}}",
+                 "existingRows");
+}
+
 static void what_no_request_makes_is_not_stored(void **state) {
     Sink *sink = good_sink(full_sink);
     sink_stamp(sink, 1, 2, "x", "");
@@ -794,6 +815,7 @@ int main(void) {
         cmocka_unit_test(a_table_stands_alone),
         cmocka_unit_test(a_default_is_what_it_was_declared),
         cmocka_unit_test(stored_paths_keep_their_meaning),
+        cmocka_unit_test(existing_rows_are_kept_by_stored_targets_only),
         cmocka_unit_test(what_no_request_makes_is_not_stored),
         cmocka_unit_test(references_are_counted),
     };

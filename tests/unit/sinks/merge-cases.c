@@ -130,6 +130,89 @@ static void a_row_may_delete_its_key(void **state) {
     }
 }
 
+/* The second import is of a file that comes back: keys that were there keep their rows. */
+static void existing_rows_can_be_kept(void **state) {
+    static const struct {
+        const char *name, *type, *first, *back, *wanted;
+        uint64_t existing; /* rows of the file that changed nothing */
+    } cases[] = {
+        {"new keys alone", "", "a=1@1", "b=2@1 c=2@1", "a|1\nb|2\nc|2", 0},
+        {"keys that were there", "", "a=1@1 b=1@1", "a=2@9 b=2@9", "a|1\nb|1", 2},
+        {"both", "", "a=1@1", "b=2@1 a=2@1 c=2@1", "a|1\nb|2\nc|2", 1},
+        {"the last row of a new key counts", "", "a=1@1", "b=2@1 a=2@1 b=3@1 a=3@1", "a|1\nb|3", 2},
+        {"a deletion of a key that was there", "", "a=1@1", "a!@- b=2@1", "a|1\nb|2", 1},
+        {"a deletion of a key that was not there", "", "a=1@1", "b!@- c=2@1", "a|1\nc|2", 0},
+        {"a new key that is deleted", "", "a=1@1", "b=2@1 b!@-", "a|1", 0},
+        {"a new key, deleted and new again", "", "a=1@1", "b=2@1 b!@- b=3@1 a=2@1", "a|1\nb|3", 1},
+        {"a newer row of a key that was there", "integer", "a=1@1", "a=2@9 b=2@1", "a|1\nb|2", 1},
+        {"of a new key the newest row counts", "integer", "a=1@1", "b=2@9 b=3@5", "a|1\nb|2", 0},
+        {"an older row behind the deletion of a new key", "integer", "a=1@1", "b!@9 b=3@5", "a|1", 0},
+    };
+    SESSION;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        _cleanup_(sink_case_deinit) SinkCase box;
+        print_message("%s\n", cases[i].name);
+        begin(&box, session, cases[i].type, true);
+        import_rows(&box, session, cases[i].first);
+        assert_int_equal(box.job.existing_rows, 0);
+        box.target.table.keeps_rows = true;
+        import_rows(&box, session, cases[i].back);
+        assert_rows(QUERY, cases[i].wanted);
+        assert_int_equal(box.job.existing_rows, cases[i].existing);
+        box.target.table.keeps_rows = false;
+        import_rows(&box, session, "a=7@99");
+        assert_int_equal(box.job.existing_rows, 0);
+    }
+}
+
+/* An append refuses keys that are there. A file that comes back leaves them, and refuses only keys
+ * that it has twice itself. */
+static void an_append_can_keep_existing_rows(void **state) {
+    SESSION;
+    _cleanup_(sink_case_deinit) SinkCase box;
+    Error error = {0};
+    run_sql("DROP TABLE IF EXISTS merged");
+    sink_case_init(&box, "merged", "k:text:key v:text", 1);
+    box.target.table.strategy = STRATEGY_APPEND;
+    must(driver->prepare(session, &box.target, &error), &error);
+    ADD(&box.rows[0], "a", "1");
+    ADD(&box.rows[0], "b", "1");
+    must(driver->import(session, sink_case_job(&box), &error), &error);
+    box.target.table.keeps_rows = true;
+    sink_case_next_file(&box, 0);
+    ADD(&box.rows[0], "a", "2");
+    ADD(&box.rows[0], "c", "2");
+    ADD(&box.rows[0], "b", "2");
+    ADD(&box.rows[0], "c", "3");
+    must(driver->import(session, sink_case_job(&box), &error), &error);
+    assert_rows(QUERY, "a|1\nb|1\nc|2");
+    assert_int_equal(box.job.existing_rows, 2);
+    assert_int_equal(box.job.rejected_rows, 1);
+    assert_string_equal(box.rejects[0].csv.data, "c,3\n");
+}
+
+/* A bad row among them makes several attempts of one import: keys of an earlier attempt are not
+ * those that were there before. */
+static void a_refused_row_changes_nothing_about_kept_ones(void **state) {
+    SESSION;
+    _cleanup_(sink_case_deinit) SinkCase box;
+    begin(&box, session, "", true);
+    import_rows(&box, session, "a=1@1 b=1@1");
+    run_sql(refuse_bad);
+    Error error = {0};
+    box.target.table.keeps_rows = true;
+    sink_case_next_file(&box, 0);
+    for (int i = 0; i < 40; i++) {
+        char value[8];
+        (void)snprintf(value, sizeof value, "%d", i);
+        ADD(&box.rows[0], i == 20 ? "e" : i % 3 == 0 ? "a" : i % 3 == 1 ? "c" : "d", i == 20 ? "bad" : value, NULL, NULL);
+    }
+    must(driver->import(session, sink_case_job(&box), &error), &error);
+    assert_int_equal(box.job.rejected_rows, 1);
+    assert_int_equal(box.job.existing_rows, 14);
+    assert_rows(QUERY, "a|1\nb|1\nc|37\nd|38");
+}
+
 /* A table that is nothing but its key. */
 static void a_key_alone_is_deleted(void **state) {
     SESSION;
@@ -272,6 +355,9 @@ int run_merge_cases(int (*setup)(void **state), int (*teardown)(void **state)) {
         cmocka_unit_test_setup_teardown(an_older_row_never_replaces_a_newer_one, setup, teardown),
         cmocka_unit_test_setup_teardown(any_order_gives_the_newest_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_may_delete_its_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(existing_rows_can_be_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_append_can_keep_existing_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_row_changes_nothing_about_kept_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_alone_is_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_deletion_is_a_reject, setup, teardown),
         cmocka_unit_test_setup_teardown(any_order_of_deletions_gives_the_newest, setup, teardown),

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 const char hold_keys[] = "CREATE TABLE held (k text REFERENCES owners (k)); INSERT INTO held VALUES ('kc'), ('kq')";
+const char refuse_bad[] = "ALTER TABLE merged ADD CHECK (v <> 'bad')";
 
 void run_sql(const char *text) {
     test_postgres_sql(server, text);

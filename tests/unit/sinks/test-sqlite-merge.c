@@ -11,6 +11,7 @@
 #include "tests/unit/sinks/sqlite-case.h"
 
 const char hold_keys[] = "CREATE TRIGGER hold BEFORE DELETE ON owners WHEN OLD.k IN ('kc', 'kq') BEGIN SELECT RAISE(ABORT, 'held'); END";
+const char refuse_bad[] = "CREATE TRIGGER refuse BEFORE INSERT ON merged WHEN NEW.v = 'bad' BEGIN SELECT RAISE(ABORT, 'bad'); END";
 
 void run_sql(const char *text) {
     sql(text);
