@@ -16,7 +16,7 @@ void cleanup_session(SinkSession **session);
 void assert_rows(const char *sql, const char *wanted);
 void must(SinkResult result, const Error *error);
 void run_sql(const char *text);
-extern const char hold_keys[]; /* SQL after which the rows kc and kq of the table owners (k, v) cannot be deleted */
+extern const char hold_keys[];  /* SQL after which the rows kc and kq of the table owners (k, v) cannot be deleted */
 extern const char refuse_bad[]; /* SQL after which the table merged refuses rows whose v is 'bad' */
 
 /* The cases, each with setup and teardown (may be NULL). How many failed. */
