@@ -23,6 +23,7 @@
 #define FORMAT_BYTES_MAX 4096
 #define STAGING "staging"
 #define ENVIRONMENT "sluice.mdb"
+#define META_PAGES 2
 #define RESERVE (1u << 20) /* for a record that is written here, also when the map is full */
 
 typedef struct Format {
@@ -280,11 +281,30 @@ static int lock_environment(DataDirectory *directory, const char *environment_pa
     return 0;
 }
 
+/*
+ * A first start that ended before the file `format` was written has stored nothing. If the power was
+ * lost, its data.mdb may have a part of its two meta pages, and LMDB would not open it. Such a file
+ * is removed.
+ */
+static int remove_unfinished(const DataDirectory *directory, const Format *format, bool *has, Error *error) {
+    FileInfo info;
+    if (!*has || format->exists) return 0;
+    int result = directory->files->info(directory->files, ENVIRONMENT "/data.mdb", &info, error);
+    if (result < 0 || info.is_directory || info.bytes > META_PAGES * (uint64_t)sysconf(_SC_PAGESIZE)) return result;
+    result = refuse_packs(directory, ENVIRONMENT " is empty", error);
+    if (result == 0) result = directory->files->remove(directory->files, ENVIRONMENT "/data.mdb", error);
+    if (result < 0) return result;
+    log_warning("an earlier first start in \"%s\" did not finish, and had stored nothing: it begins again", directory->path);
+    *has = false;
+    return 0;
+}
+
 static int open_matching(DataDirectory *directory, const Format *format, Error *error) {
     Environment *environment;
     Buffer text = {0};
     bool has;
     int result = has_environment(directory, &has, error);
+    if (result == 0) result = remove_unfinished(directory, format, &has, error);
     if (result < 0) return result;
     if (!has) result = refuse_packs(directory, ENVIRONMENT " is missing", error);
     if (result < 0) return result;

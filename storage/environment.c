@@ -249,18 +249,28 @@ static int widen_map(Environment *environment, uint64_t reserve_bytes, Error *er
     return code ? db_error(error, code, "cannot make the map larger") : 0;
 }
 
+static int sync_new(Environment *environment, Error *error) {
+    int code = mdb_env_sync(environment->env, 1);
+    return code ? db_error(error, code, "cannot sync a new environment") : 0;
+}
+
 static int open_all(Environment *environment, const EnvironmentOptions *options, Error *error) {
     int result = make_folder(options->path, error);
     if (result == 0) result = open_env(environment, options, error);
-    if (result == 0) result = check_length(environment, options->path, error);
+    if (result < 0) return result;
+    page_guard_begin(environment->env, options->path);
+    result = check_length(environment, options->path, error);
     if (result == 0) result = widen_map(environment, options->reserve_bytes, error);
     if (result < 0) return result;
+    page_guard_begin(environment->env, options->path); /* the map may be another one */
 
     MDB_envinfo info;
     check(mdb_env_info(environment->env, &info) == 0);
     environment->is_new = info.me_last_txnid == 0;
-    /* Also when the last start made the folder and died here. */
+    /* Also when the last start made the folder and died here. The meta pages, before other pages
+     * come behind them: a new file that is not whole has nothing else. */
     result = sync_folder(options->path, error);
+    if (result == 0 && environment->is_new && !options->no_sync) result = sync_new(environment, error);
     if (result == 0) result = open_databases(environment, false, error);
     if (result == DB_NOT_FOUND) {
         result = failpoint_error("storage.before-create", error);
@@ -290,6 +300,7 @@ int environment_open(const EnvironmentOptions *options, Environment **ret_enviro
 void environment_close(Environment *environment) {
     if (!environment) return;
     check(atomic_load(&environment->open_txns) == 0);
+    page_guard_end();
     if (environment->env) mdb_env_close(environment->env);
     checksum_free(environment->checksum);
     free(environment->path);

@@ -1,6 +1,6 @@
 /*
  * What the modules of storage share about the environment: its databases, and LMDB behind spans and
- * return codes. Only storage/ includes this; lmdb.h stands nowhere else.
+ * return codes. Only storage/ includes this, and lmdb.h.
  */
 #pragma once
 
@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/span.h"
 #include "storage/environment.h"
+#include "storage/page_guard.h"
 
 /* The order is only ours; on disk they go by name. */
 typedef enum Database {
@@ -60,7 +61,7 @@ bool txn_may_write(const Txn *txn);
 /* LMDB's own codes become an errno: MDB_MAP_FULL -ENOSPC, damage -EILSEQ, too much in one
  * transaction -E2BIG. */
 int db_errno(int code);
-#define db_error(error, code, what) error_set((error), db_errno(code), "%s: %s", (what), mdb_strerror(code))
+#define db_error(error, code, what) error_set((error), db_errno(code), "%s: %s%s", (what), mdb_strerror(code), page_guard_advice(code))
 
 enum { DB_NOT_FOUND = 1 };
 /* `ret_value` points into the map: valid until the transaction ends or writes. */

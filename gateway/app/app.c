@@ -478,6 +478,8 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
         if (r < 0) {
             /* Before the stop, which the deadline may end. */
             expansions_hide(app->options.list.expansions, error);
+            if (r == -EBADMSG) /* a record that cannot be, and that could not be repaired */
+                (void)error_prefix(error, "the environment \"%s/sluice.mdb\" is damaged, check it with `sluice verify`", app->options.data);
             log_error("sluice cannot start: %s", error->text);
             app_stop(app);
             return r;

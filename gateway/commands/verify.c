@@ -229,6 +229,8 @@ static int run(const Arguments *arguments) {
     int r = stopped_open(arguments, &verify.stopped, &error);
     if (r == 0) {
         r = check_all(&verify, &error);
+        if (r == -EBADMSG) /* a key that cannot be: what else is there cannot be read either */
+            (void)error_prefix(&error, "the environment \"%s/sluice.mdb\" is damaged", verify.stopped.directory.path);
         stopped_close(&verify.stopped);
     }
     if (r < 0) {

@@ -363,6 +363,31 @@ static void test_a_damaged_instance_beside_staged_files_of_others(void **state) 
 }
 
 /* An environment in which no instance was written (a crash at the first start) is new. */
+/* The power was lost when LMDB had made its file: a part of the meta pages is there, or only their
+ * room. */
+static void test_half_a_new_environment(void **state) {
+    static const char *const contents[] = {"", "half", "whole pages"};
+    for (size_t i = 0; i < 3; i++) {
+        char folder[256], inside[512];
+        fixture_make_folder(folder);
+        path_in(inside, folder, "sluice.mdb");
+        assert_int_equal(mkdir(inside, 0700), 0);
+        put(inside, "data.mdb", contents[i]);
+        path_in(inside, folder, "sluice.mdb/data.mdb");
+        if (i == 2) assert_int_equal(truncate(inside, 2 * sysconf(_SC_PAGESIZE)), 0);
+        Uuid instance = open_and_close(folder, true);
+        /* With its id in the format file it had more, and is refused. */
+        if (i > 0) {
+            assert_int_equal(truncate(inside, 100), 0);
+            assert_refused(folder, -EILSEQ, "damaged");
+        } else {
+            Uuid again = open_and_close(folder, false);
+            assert_true(uuid_equal(&instance, &again));
+        }
+        fixture_remove_folder(folder);
+    }
+}
+
 static void test_crash_at_the_first_start(void **state) {
     char folder[256], environment_path[512];
     Environment *environment;
@@ -389,6 +414,7 @@ int main(void) {
         cmocka_unit_test(test_format_numbers),
         cmocka_unit_test(test_environment_and_staging_must_match),
         cmocka_unit_test(test_crash_at_the_first_start),
+        cmocka_unit_test(test_half_a_new_environment),
         cmocka_unit_test(test_a_missing_instance_is_written_anew),
         cmocka_unit_test(test_a_damaged_instance_is_written_anew),
         cmocka_unit_test(test_a_damaged_instance_beside_staged_files_of_others),
