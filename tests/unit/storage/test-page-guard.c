@@ -21,9 +21,9 @@ static void fill(Fixture *fixture) {
     fixture_commit(txn);
 }
 
-/* Reads every key, and writes one. 0, or 1 when LMDB reports an error. Other bytes are not noticed
+/* Reads every key, and writes one if `writes`. 0, or 1 when LMDB reports an error. Other bytes are not noticed
  * here: each record has a checksum for that. */
-static int use(Environment *environment) {
+static int use(Environment *environment, bool writes) {
     Txn *txn;
     Error error = {0};
     int r = txn_begin_write(environment, &txn, &error);
@@ -34,15 +34,15 @@ static int use(Environment *environment) {
         r = db_get(txn, DB_CATALOG, (Span){key, strlen(key)}, &value, &error);
         for (size_t k = 0; r == 0 && k < value.size; k++) (void)*(const volatile char *)(value.data + k);
     }
-    if (r >= 0) r = db_put(txn, DB_CATALOG, SPAN("key 00000"), SPAN("w"), &error);
-    if (r == 0) r = txn_commit(txn, &error);
+    if (r >= 0 && writes) r = db_put(txn, DB_CATALOG, SPAN("key 00000"), SPAN("w"), &error);
+    if (r >= 0) r = txn_commit(txn, &error);
     if (r < 0) (void)fprintf(stderr, "%s\n", error.text);
-    return r == 0 ? 0 : 1;
+    return r >= 0 ? 0 : 1;
 }
 
 /* Returns the exit code, and what the process wrote to stderr. `cut`: the file ends behind the meta
  * pages, once it is open. */
-static int in_process(const Fixture *fixture, const char *file, bool cut, char text[static TEXT_SIZE]) {
+static int in_process(const Fixture *fixture, const char *file, bool cut, bool writes, char text[static TEXT_SIZE]) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
@@ -57,7 +57,7 @@ static int in_process(const Fixture *fixture, const char *file, bool cut, char t
             _exit(1);
         }
         if (cut && truncate(file, 2 * PAGE) < 0) _exit(3);
-        _exit(use(environment));
+        _exit(use(environment, writes));
     }
     (void)close(ends[1]);
     size_t size = 0;
@@ -85,12 +85,13 @@ static void test_pages_that_are_not_there(void **state) {
     char text[TEXT_SIZE], file[400];
     fill(&fixture);
     close_and_name(&fixture, file);
-    assert_int_equal(in_process(&fixture, file, true, text), 2);
+    assert_int_equal(in_process(&fixture, file, true, false, text), 2);
     assert_advice(text, fixture.path);
     fixture_deinit(&fixture);
 }
 
-/* Each page in turn, with each of these at the beginning of its contents. */
+/* Each page in turn, with each of these in its header. LMDB writes where a header says that there is
+ * room, so pages with other numbers there are only read. */
 static void test_pages_with_other_bytes(void **state) {
     static const unsigned char damages[][8] = {{0}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0, 0, 1, 0, 0xf0, 0xff, 0xff, 0x7f}};
     Fixture fixture;
@@ -106,7 +107,7 @@ static void test_pages_with_other_bytes(void **state) {
     for (off_t at = 2 * PAGE; at < status.st_size; at += PAGE) {
         for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
             assert_int_equal(pwrite(fd, damages[i], 8, at + 10), 8);
-            int code = in_process(&fixture, file, false, text);
+            int code = in_process(&fixture, file, false, i == 0, text);
             if (code == 2) ended++;
             assert_true(code >= 0 && code <= 2);
             if (code != 0) assert_advice(text, fixture.path);
