@@ -22,7 +22,7 @@ SETTINGS = {
 }
 # LMDB repeats a write that is interrupted, so it would repeat for ever one that is interrupted each time.
 FAULTS = [(what, for_good) for what in ("EIO", "ENOSPC", "EINTR", "SHORT") for for_good in (False, True) if (what, for_good) != ("EINTR", True)]
-SHORT_FORM = 6  # runs
+SHORT_FORM = 4  # runs
 REQUESTS = 14
 BROKEN = 2  # the documented exit code of a process that cannot write
 
