@@ -46,6 +46,7 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_LOG_LINES_DROPPED] = {"sluice_log_lines_dropped_total", "Log lines dropped because stderr was not read fast enough."},
     [METRIC_CLIENTS_ABANDONED] = {"sluice_clients_abandoned_total",
                                   "Clients of a broker that did not close in time; their memory was not freed."},
+    [METRIC_BACKUP_FAILURES] = {"sluice_backup_failures_total", "Backups that failed."},
 };
 
 static const MetricFamilyInfo families[FAMILY_COUNT_] = {
@@ -59,6 +60,14 @@ static const MetricFamilyInfo families[FAMILY_COUNT_] = {
     [FAMILY_DATABASE_USED_BYTES] = {"sluice_database_used_bytes", SCOPE_GATEWAY, "gauge", "Bytes in use in the local database.", {0}},
     [FAMILY_DATABASE_LIMIT_BYTES] = {"sluice_database_limit_bytes", SCOPE_GATEWAY, "gauge", "Bytes that the local database can hold.", {0}},
     [FAMILY_SOURCES] = {"sluice_sources", SCOPE_GATEWAY, "gauge", "Sources that are not deleted.", {0}},
+    [FAMILY_BACKUP_TIME] = {"sluice_backup_last_success_timestamp_seconds",
+                            SCOPE_GATEWAY,
+                            "gauge",
+                            "Unix time at which the last backup since the start ended. 0: there was none.",
+                            {0}},
+    [FAMILY_BACKUP_DURATION] =
+        {"sluice_backup_last_duration_milliseconds", SCOPE_GATEWAY, "gauge", "Duration of the last backup since the start.", {0}},
+    [FAMILY_BACKUP_BYTES] = {"sluice_backup_last_bytes", SCOPE_GATEWAY, "gauge", "Bytes of the last backup since the start.", {0}},
     [FAMILY_CONNECTION_UP] = {"sluice_connection_up",
                               SCOPE_CONNECTION,
                               "gauge",

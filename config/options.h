@@ -48,6 +48,8 @@ typedef struct Options {
     uint64_t log_high_mark;      /* bytes in the log above which the oldest groups are staged whatever the conditions */
     usec_t retain_imported, retain_failed, retain_expired, retain_orphans, retain_rejects; /* of running time */
     uint64_t rejects_bytes;
+    char *backup_directory; /* relative to the data directory unless it is absolute; "": no backups */
+    uint32_t backups_kept;  /* that may be restored */
     uint32_t template_stack, template_workers;
     uint64_t template_memory;
     usec_t template_wall;

@@ -545,3 +545,8 @@ int db_move(MDB_cursor *cursor, MDB_cursor_op operation, Span *key, Span *ret_va
     *ret_value = span_from(value);
     return 0;
 }
+
+int environment_copy(Environment *environment, int fd, Error *error) {
+    int code = mdb_env_copyfd2(environment->env, fd, 0);
+    return code == 0 ? 0 : db_error(error, code, "cannot copy the environment");
+}

@@ -64,3 +64,11 @@ void environment_reads(Environment *environment, bool scattered);
 /* Returns the bytes of the pages in use (without free pages) and of the map, as they were after the
  * writer's last commit. Any thread, constant time. */
 void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint64_t *ret_map_bytes);
+
+/*
+ * Writes a copy of the environment, as it is at one moment, to a pipe or file, as the contents of
+ * data.mdb. The moment is before the first byte is written. It is a long read transaction: pages
+ * that are freed meanwhile are not used again. It does not sync. Any thread but those with a
+ * transaction. -EPIPE: the reader of the pipe has closed it (SIGPIPE must be ignored).
+ */
+int environment_copy(Environment *environment, int fd, Error *error);

@@ -91,6 +91,9 @@ static uint64_t value_of_gateway(const ControlView *view, MetricFamily family) {
         environment_usage(view->environment, &used, &limit);
         return family == FAMILY_DATABASE_USED_BYTES ? used : limit;
     case FAMILY_SOURCES: return registry_live_sources(view->registry);
+    case FAMILY_BACKUP_TIME: return (uint64_t)(view->last_backup.at / USEC_SECOND);
+    case FAMILY_BACKUP_DURATION: return (uint64_t)(view->last_backup.took / USEC_MS);
+    case FAMILY_BACKUP_BYTES: return view->last_backup.bytes;
     default: unreachable();
     }
 }

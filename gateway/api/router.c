@@ -21,6 +21,7 @@ static const ApiRoute routes[] = {
     {"GET", "/ready", ROLE_READ, API_NO_BODY, API_PUBLIC | API_ALWAYS, api_ready, {0}},
     {"GET", "/metrics", ROLE_READ, API_NO_BODY, API_ALWAYS, api_metrics, {0}},
     {"GET", "/v1/tasks/{task}", ROLE_READ, API_NO_BODY, 0, api_tasks_get, {0}},
+    {"POST", "/v1/backup", ROLE_ADMIN, API_NO_BODY, 0, api_backup, {"name"}},
     {"GET", BRANCH "/connections", ROLE_READ, API_NO_BODY, 0, api_connections, {0}},
     {"PUT", BRANCH "/connections/{connection}", ROLE_ADMIN, API_JSON, 0, api_connections_declare, {"dryRun"}},
     {"DELETE", BRANCH "/connections/{connection}", ROLE_ADMIN, API_NO_BODY, 0, api_connections_withdraw, {0}},

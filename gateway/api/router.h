@@ -108,6 +108,8 @@ void api_sinks_flush(ApiRequest *request);
 /* settings.c */
 void api_settings_get(ApiRequest *request);
 void api_settings_patch(ApiRequest *request);
+/* backup.c */
+void api_backup(ApiRequest *request); /* parameter 0: name */
 /* tasks.c */
 void api_tasks_get(ApiRequest *request);
 /* statistics.c */

@@ -23,6 +23,7 @@
 #include "gateway/app/descriptors.h"
 #include "gateway/commands/commands.h"
 #include "gateway/control/control.h"
+#include "gateway/delivery/backup.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/stager.h"
 #include "gateway/delivery/writer/writer.h"
@@ -66,6 +67,7 @@ struct App {
     bool writer_drains;      /* it has its MESSAGE_DRAIN */
     atomic_bool end_threads; /* the thin threads of W and S look at it */
     Loaders *loaders;
+    Backups *backups;         /* NULL: none are made */
     Snapshot *first_snapshot; /* until the loops have it */
     Intake *intakes[LOOPS_MAX];
     Mailbox *loops[LOOPS_MAX];
@@ -293,6 +295,7 @@ static int start_writer(App *app, Error *error) {
         .retain_orphans = app->options.retain_orphans,
         .retain_rejects = app->options.retain_rejects,
         .rejects_bytes = app->options.rejects_bytes,
+        .backups_kept = app->options.backups_kept,
         .give_up_missing = app->give_up_missing_packs,
         .given_up = print_given_up,
     };
@@ -326,6 +329,28 @@ static int start_stager_thread(App *app, Error *error) {
     int r = thread_start(&app->stager_thread, "stager", run_stager, app, error);
     app->stager_runs = r == 0;
     return r;
+}
+
+/* What a backup has besides the database, the staging files and the tables. */
+static const char *const backed_up_files[] = {"format", TOKEN_FILE, MASK_KEY_FILE, NULL};
+static const char *const backed_up_folders[] = {"connections", NULL};
+
+static int start_backups(App *app, Error *error) {
+    if (!app->options.backup_directory[0]) return 0;
+    BackupsOptions options = {
+        .environment = app->environment,
+        .data_directory = app->directory.path,
+        .directory = app->options.backup_directory,
+        .connections = &app->options.list,
+        .files = backed_up_files,
+        .folders = backed_up_folders,
+        .instance = app->directory.instance,
+        .format = DATA_FORMAT,
+        .kept = app->options.backups_kept,
+        .writer = writer_mailbox(app->writer),
+        .clock = clock_system(),
+    };
+    return backups_start(&options, &app->backups, error);
 }
 
 static int start_definitions(App *app, Error *error) {
@@ -430,6 +455,7 @@ static int start_admin(App *app, Error *error) {
         .writer = writer_mailbox(app->writer),
         .lender = app->writer,
         .loaders = app->loaders,
+        .backups = app->backups ? backups_mailbox(app->backups) : NULL,
         .templates = app->templates,
         .runners = app->runners,
         .intake_url = app->intake_url,
@@ -455,6 +481,7 @@ static const struct {
     {"loaders", start_loaders},
     {"writer thread", start_writer_thread},
     {"definitions", start_definitions},
+    {"backups", start_backups},
     {"bridges", start_bridges},
     {"intake", start_intake},
     {"admin", start_admin},
@@ -565,6 +592,10 @@ static void stop_admin(App *app) {
     admin_stop(app->admin);
 }
 
+static void stop_backups(App *app) {
+    backups_stop(app->backups);
+}
+
 static void stop_bridges(App *app) {
     bridge_runner_stop(&app->kafka_sources);
     bridge_runner_stop(&app->nats_sources);
@@ -604,6 +635,7 @@ static void free_all(App *app) {
     stager_free(app->stager);
     writer_close(app->writer);
     loaders_free(app->loaders);
+    backups_free(app->backups);
     templates_free(app->templates);
     bridge_runner_free(&app->kafka_sources);
     bridge_runner_free(&app->nats_sources);
@@ -621,8 +653,8 @@ static void free_all(App *app) {
  * loaders take what is posted to them and send it back at once. A loader may wait for the writer
  * (rejects), a loop and a bridge for the writer, the loaders and the templates. The control thread
  * is this one. */
-static void (*const stop_list[])(App *app) = {stop_admin,  stop_bridges,         stop_templates, stop_loaders,
-                                              stop_intake, stop_storage_threads, free_all};
+static void (*const stop_list[])(App *app) = {stop_admin,   stop_backups, stop_bridges,         stop_templates,
+                                              stop_loaders, stop_intake,  stop_storage_threads, free_all};
 
 /* Each step is safe when its part never started. */
 void app_stop(App *app) {

@@ -9,9 +9,10 @@
 #include "gateway/commands/commands.h"
 #include "gateway/flow/version.h"
 
-static const Command *const commands[] = {
-    &command_serve, &command_apply, &command_check,  &command_map,  &command_infer, &command_get,     &command_status, &command_connections,
-    &command_flush, &command_pause, &command_resume, &command_seek, &command_skip,  &command_rejects, &command_verify, &command_dump};
+static const Command *const commands[] = {&command_serve,  &command_apply,  &command_check,       &command_map,     &command_infer,
+                                          &command_get,    &command_status, &command_connections, &command_flush,   &command_pause,
+                                          &command_resume, &command_seek,   &command_skip,        &command_rejects, &command_verify,
+                                          &command_dump,   &command_backup, &command_restore};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void put_overview(Buffer *out) {

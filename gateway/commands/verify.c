@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "gateway/commands/commands.h"
 #include "gateway/commands/stopped.h"
+#include "storage/backup_marks.h"
 #include "storage/catalog.h"
 #include "storage/commit_log.h"
 #include "storage/missing.h"
@@ -123,9 +124,12 @@ static int check_ledger(Verification *verify, Error *error) {
     Sinks sinks = {.verify = verify};
     size_t before = verify->faults;
     bool differs = false;
+    BackupMarks backups = {0};
     Error why = {0};
     int r = totals_find_damaged(txn, totals_damaged, verify, error);
     if (r == 0 && verify->faults == before) r = totals_load(txn, check_sink, &sinks, error);
+    if (r == 0) r = settle_result(verify, "the backups", backup_marks_load(txn, &backups, &why), &why, error);
+    backup_marks_deinit(&backups);
     if (r == 0) r = settle_result(verify, "the ledger of packs", ledger_verify_packs(txn, &why), &why, error);
     if (r == 0) r = settle_result(verify, "the index of the ledger", ledger_index_differs(txn, &differs, &why), &why, error);
     if (r < 0) return r;

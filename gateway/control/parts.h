@@ -11,6 +11,7 @@
  *   preview.c          what a manifest would do
  *   inference.c        columns of fields that were found
  *   flush.c            an import of the waiting rows, as a task
+ *   backup.c           a backup, as a task
  *   bridges.c          requests to bridges
  *   connection_pause.c pause and resume of a connection
  *   expiry.c           removes old tasks and deleted definitions

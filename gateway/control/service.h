@@ -24,6 +24,13 @@ typedef struct Control Control;
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
+/* The last backup that was completed since the start. */
+typedef struct LastBackup {
+    usec_t at;   /* wall time of its end; 0: there was none */
+    usec_t took; /* length */
+    uint64_t bytes;
+} LastBackup;
+
 /* All pointers are borrowed. Their content may change in each turn of the control thread. */
 typedef struct ControlView {
     const Options *options;
@@ -34,8 +41,9 @@ typedef struct ControlView {
     Environment *environment; /* for short read transactions */
     const char *intake_url;   /* "http://127.0.0.1:7000"; NULL until it is connected */
     usec_t started;           /* boot time */
-    bool connected;           /* to the threads that it asks */
-    bool draining;            /* the gateway shuts down */
+    LastBackup last_backup;
+    bool connected; /* to the threads that it asks */
+    bool draining;  /* the gateway shuts down */
 } ControlView;
 
 const ControlView *control_view(const Control *control);
@@ -96,6 +104,8 @@ int control_change(Control *control, const ChangeRequest *request, ApiCall *call
 int control_preview(Control *control, const ChangeRequest *request, ApiCall *call, Failure *failure);
 /* Starts an import of the rows that wait. The answer is its task. */
 int control_flush(Control *control, const RegistrySource *source, const RegistrySink *sink, ApiCall *call, Failure *failure);
+/* Starts a backup. The answer is its task. `name`: NULL: the time. */
+int control_backup(Control *control, const char *name, const char *by, ApiCall *call, Failure *failure);
 /* The answer is the task with that id. `source_id`: only a task of this source; NULL: of any. */
 int control_show_task(Control *control, const char *task_id, const char *source_id, ApiCall *call, Failure *failure);
 /* Pauses (`pauses`) or resumes the imports of a connection. After that is stored, `answer` takes

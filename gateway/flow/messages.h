@@ -3,7 +3,8 @@
  * passes between threads, except the immutable snapshot (snapshot.h), the atomics of usage.h and
  * the counters of base/metrics.h.
  *
- *     L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker
+ *     L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker,
+ *     K backups
  *
  * The direction is L, B -> W -> S and W -> D. In the other direction, only the same message comes
  * back when it is done, and small control messages.
@@ -25,6 +26,7 @@
 #include "gateway/flow/request.h"
 #include "gateway/flow/usage.h"
 #include "sinks/driver.h"
+#include "storage/backup_folder.h"
 #include "storage/catalog.h"
 #include "storage/ledger.h"
 #include "storage/partitions.h"
@@ -47,6 +49,8 @@ typedef enum MessageKind {
     MESSAGE_TOTALS,          /* C -> W -> C   TotalsQuery: statistics as of the last commit */
     MESSAGE_REJECTS_REMOVE,  /* C -> W -> C   RejectsRemove */
     MESSAGE_FILE_ACTION,     /* C -> W -> C   FileAction: retry or delete a failed or expired file */
+    MESSAGE_BACKUP,          /* C -> K -> C   BackupRun: make a backup (K: the thread of backups, delivery/backup.h) */
+    MESSAGE_BACKUP_ORDER,    /* K -> W -> K   BackupOrder: the steps of a backup that the writer takes part in */
     MESSAGE_STAGE,           /* W -> S -> W   Stage: write one pack */
     MESSAGE_DIVIDE,          /* W -> S -> W   Divide: a file that takes too long becomes several, in a new pack */
     MESSAGE_SWEEP,           /* W -> S        Sweep: look for what an earlier process left in staging/; the first one of a start */
@@ -356,6 +360,38 @@ typedef struct FileAction {
     bool remove;   /* else: retry now */
     uint64_t rows; /* out: of the file */
 } FileAction;
+
+/* ---- backups --------------------------------------------------------------------------------- */
+
+typedef enum BackupStep {
+    /* Everything that was received is in closed files, and the writer changes nothing until the
+     * next order. From now on it removes no staging file. */
+    BACKUP_POINT = 1,
+    BACKUP_RELEASE, /* it goes on; -ETIMEDOUT: it went on before, because this order came too late */
+    BACKUP_END,     /* staging files may be removed again */
+} BackupStep;
+
+typedef struct BackupOrder {
+    Request request; /* result: 0; -ETIMEDOUT; -ECANCELED the gateway shuts down; -EROFS */
+    BackupStep step;
+    bool complete;   /* BACKUP_END: the backup is complete */
+    uint64_t number; /* of the backup: out with BACKUP_POINT, then in */
+    uint64_t commit; /* out, BACKUP_POINT: the last commit in it */
+    uint64_t rows;   /* out, BACKUP_POINT: rows that wait for their import in it */
+} BackupOrder;
+
+typedef struct BackupRun {
+    Request request; /* result: 0, or a negated errno: nothing is left of the backup */
+    char name[BACKUP_NAME_MAX + 1];
+    char *path;                                  /* out: the directory of the backup; owned */
+    uint64_t number, commit, rows, packs, bytes; /* out */
+    usec_t took;                                 /* out: length */
+} BackupRun;
+
+static inline void backup_run_free(BackupRun *run) {
+    if (run) free(run->path);
+    free(run);
+}
 
 /* ---- W -> S -> W ----------------------------------------------------------------------------- */
 

@@ -179,6 +179,12 @@ static void put_key(Destination *destination, const ModelRow *row, size_t index,
     destination->keys[destination->key_count++] = (KeyValue){.sink = row->sink, .key = row->key, .number = number, .row = index};
 }
 
+bool backup_has(const BackupFiles *files, const Uuid *id) {
+    for (size_t i = 0; i < files->count; i++)
+        if (uuid_equal(&files->ids[i], id)) return true;
+    return false;
+}
+
 static void commit(Transaction *transaction) {
     Destination *destination = transaction->destination;
     for (size_t i = 0; i < transaction->ledger_count; i++) {
@@ -193,6 +199,7 @@ static void commit(Transaction *transaction) {
         const Uuid *settled = &transaction->job->settled[i];
         LedgerRow *row = find_ledger(destination, settled);
         if (uuid_equal(settled, &destination->last_file[transaction->sink])) fail("the sink's last file is to leave the ledger");
+        if (backup_has(&world->complete, settled) || backup_has(&world->begun, settled)) fail("a file of a backup is to leave the ledger");
         if (row) *row = destination->ledger[--destination->ledger_count];
     }
     for (size_t i = 0; i < transaction->count; i++) {

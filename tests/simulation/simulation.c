@@ -14,12 +14,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/stager.h"
 #include "gateway/delivery/writer/writer.h"
 #include "storage/pack.h"
+#include "storage/totals.h"
 #include "tests/simulation/world.h"
 #include "tests/support/definitions.h"
 #include "tests/support/memory-files.h"
@@ -52,13 +54,19 @@ typedef struct Gateway {
     uint32_t confirmed[SINKS_MAX]; /* versions */
     unsigned closes_out;
     bool dispatching;
+    enum { BACKUP_NONE, BACKUP_ASKED, BACKUP_IS_HELD, BACKUP_RELEASING, BACKUP_COPIES, BACKUP_ENDING } backup;
+    uint64_t backup_number;
+    bool backup_late; /* the copy did not begin in time */
+    Uuid *packs;      /* owned: that the backup copies */
+    size_t pack_count, pack_capacity;
 } Gateway;
 
 static Gateway gateway;
 
 /* What all seeds together did: a course in which nothing happens proves nothing. */
 static struct Sum {
-    uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes;
+    uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes,
+        backups;
 } sum;
 
 /* ---- start and crash ------------------------------------------------------------------------- */
@@ -157,6 +165,8 @@ static void crash(bool orderly) {
     environment_close(gateway.environment);
     memory_files_fail(gateway.files, 0, 0, false);
     if (!orderly) memory_files_crash(gateway.files);
+    gateway.backup = BACKUP_NONE;
+    world->begun.count = 0;
     gateway.broken = 0;
     gateway.crashes++;
     world->crash_soon = false;
@@ -380,6 +390,98 @@ static void post_totals(void) {
     mailbox_post(writer_mailbox(gateway.writer), &query->request.message);
 }
 
+/* ---- backups --------------------------------------------------------------------------------- */
+
+static void post_backup(BackupStep step, bool complete) {
+    BackupOrder *order = calloc(1, sizeof *order);
+    check(order);
+    order->request.message.kind = MESSAGE_BACKUP_ORDER;
+    order->request.reply = gateway.control;
+    order->step = step;
+    order->complete = complete;
+    order->number = gateway.backup_number;
+    gateway.backup = step == BACKUP_POINT ? BACKUP_ASKED : step == BACKUP_RELEASE ? BACKUP_RELEASING : BACKUP_ENDING;
+    mailbox_post(writer_mailbox(gateway.writer), &order->request.message);
+}
+
+static int note_backup_file(void *context, const FileRecord *file, Error *error) {
+    BackupFiles *files = &world->begun;
+    if (file->state == FILE_OPEN) fail("a file of sink %u is open at the point of a backup", file->sink);
+    if (file->state != FILE_CLOSED) return 0;
+    array_reserve(files->ids, files->count, files->capacity);
+    files->ids[files->count++] = file->id;
+    return 0;
+}
+
+static int note_backup_pack(void *context, const PackRecord *pack, Error *error) {
+    array_reserve(gateway.packs, gateway.pack_count, gateway.pack_capacity);
+    gateway.packs[gateway.pack_count++] = pack->id;
+    return 0;
+}
+
+/* All that was received is in closed files. */
+static void look_at_point(void) {
+    Txn *txn;
+    Error error = {0};
+    world->begun.count = gateway.pack_count = 0;
+    if (txn_begin_read(gateway.environment, &txn, &error) < 0) fail("%s", error.text);
+    for (size_t i = 0; i < world->model.sink_count; i++) {
+        SinkTotals totals;
+        int r = totals_find(txn, world->model.sinks[i].number, &totals, &error);
+        if (r < 0) fail("%s", error.text);
+        if (r == 0) expect(totals.staged_row == totals.next_row);
+    }
+    if (ledger_visit_files(txn, 0, note_backup_file, NULL, &error) < 0) fail("%s", error.text);
+    if (ledger_visit_packs(txn, note_backup_pack, NULL, &error) < 0) fail("%s", error.text);
+    txn_abort(txn);
+}
+
+/* Until its end. */
+static void look_for_packs(void) {
+    for (size_t i = 0; i < gateway.pack_count; i++) {
+        char path[64];
+        FileInfo info;
+        Error error = {0};
+        pack_path(&gateway.packs[i], path);
+        if (gateway.files->info(gateway.files, path, &info, &error) == -ENOENT) fail("%s is gone, and a backup copies it", path);
+    }
+}
+
+static void backup_back(BackupOrder *order) {
+    int r = order->request.result;
+    expect(r == 0 || r == -ETIMEDOUT || r == -ECANCELED || r == -EROFS);
+    say("backup step %d: %d", (int)order->step, r);
+    if (order->step == BACKUP_POINT) {
+        gateway.backup = r == 0 ? BACKUP_IS_HELD : BACKUP_NONE;
+        gateway.backup_number = order->number;
+        if (r == 0) look_at_point();
+    } else if (order->step == BACKUP_RELEASE) {
+        gateway.backup = BACKUP_COPIES;
+        gateway.backup_late = r < 0;
+    } else {
+        gateway.backup = BACKUP_NONE;
+        if (r == 0 && order->complete) {
+            BackupFiles before = world->complete;
+            world->complete = world->begun;
+            world->begun = before;
+            sum.backups++;
+        }
+        world->begun.count = 0;
+    }
+    free(order);
+}
+
+static void go_on_with_backup(void) {
+    if (gateway.backup == BACKUP_NONE) {
+        post_backup(BACKUP_POINT, false);
+    } else if (gateway.backup == BACKUP_IS_HELD) {
+        post_backup(BACKUP_RELEASE, false);
+    } else if (gateway.backup == BACKUP_COPIES) {
+        look_for_packs();
+        post_backup(BACKUP_END, !gateway.backup_late && chance(70));
+    }
+}
+
 typedef struct Draw {
     size_t seen;
     Uuid id;
@@ -433,6 +535,7 @@ static void collect(void) {
             free(message);
             break;
         case MESSAGE_FILE_ACTION: free(message); break;
+        case MESSAGE_BACKUP_ORDER: backup_back((BackupOrder *)message); break;
         case MESSAGE_DRAINED: free(message); break;
         default: fail("a message of kind %d", message->kind);
         }
@@ -519,6 +622,8 @@ static void act(void) {
         post_close((size_t)below(world->model.sink_count), CLOSE_FLUSH, chance(50));
     } else if (what < 95) {
         post_totals();
+    } else if (what < 97) {
+        go_on_with_backup();
     } else {
         disturb();
     }
@@ -569,6 +674,11 @@ static void settle(void) {
     world->quiet = true;
     for (size_t i = 0; i < 2; i++) world->destinations[i].down = false;
     run_everything();
+    while (gateway.backup != BACKUP_NONE) {
+        if (gateway.backup == BACKUP_ASKED) course_pass_time(USEC_SECOND);
+        go_on_with_backup();
+        run_everything();
+    }
     for (unsigned round = 0; what_waits() > 0; round++) {
         if (round == 40) fail("it does not come to rest: %zu files and groups wait", what_waits());
         course_pass_time(2 * USEC_MINUTE);
@@ -699,6 +809,9 @@ static void end_world(void) {
     source_unref(gateway.source);
     for (size_t i = 0; i < 2; i++) destination_deinit(&world->destinations[i]);
     model_deinit(&world->model);
+    free(world->complete.ids);
+    free(world->begun.ids);
+    free(gateway.packs);
     (void)nftw(gateway.directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -737,13 +850,14 @@ int main(int count, char **arguments) {
     }
     for (uint64_t seed = first; seed < first + seeds; seed++) run_seed(seed, directory);
     (void)rmdir(directory);
-    (void)printf(
-        "requests: %llu acknowledged, %llu not (%llu of them there); rows: %llu imported, %llu rejected; %llu events rejected\n"
-        "imports: %llu, files found imported: %llu, that took too long: %llu, expired: %llu; crashes: %llu; changes of a mapping: %llu\n",
-        (unsigned long long)sum.acknowledged, (unsigned long long)sum.refused, (unsigned long long)sum.refused_there,
-        (unsigned long long)sum.rows, (unsigned long long)sum.rejected, (unsigned long long)sum.events, (unsigned long long)sum.imports,
-        (unsigned long long)sum.found_imported, (unsigned long long)sum.slow_imports, (unsigned long long)sum.expired,
-        (unsigned long long)sum.crashes, (unsigned long long)sum.changes);
+    (void)printf("requests: %llu acknowledged, %llu not (%llu of them there); rows: %llu imported, %llu rejected; %llu events rejected\n"
+                 "imports: %llu, files found imported: %llu, that took too long: %llu, expired: %llu; crashes: %llu; changes of a mapping: "
+                 "%llu; backups: %llu\n",
+                 (unsigned long long)sum.acknowledged, (unsigned long long)sum.refused, (unsigned long long)sum.refused_there,
+                 (unsigned long long)sum.rows, (unsigned long long)sum.rejected, (unsigned long long)sum.events,
+                 (unsigned long long)sum.imports, (unsigned long long)sum.found_imported, (unsigned long long)sum.slow_imports,
+                 (unsigned long long)sum.expired, (unsigned long long)sum.crashes, (unsigned long long)sum.changes,
+                 (unsigned long long)sum.backups);
     (void)printf("%llu seeds from %llu: every acknowledged row is there once\n", (unsigned long long)seeds, (unsigned long long)first);
     return 0;
 }

@@ -91,6 +91,12 @@ typedef struct Destination {
     unsigned imports, found_imported, slow_imports;
 } Destination;
 
+/* Files that wait in a backup: their ids stay in the ledgers. */
+typedef struct BackupFiles {
+    Uuid *ids; /* owned */
+    size_t count, capacity;
+} BackupFiles;
+
 typedef struct World {
     Model model;
     Destination destinations[2];
@@ -99,6 +105,7 @@ typedef struct World {
     bool counted;           /* model_check has counted what there is, and nothing happens any more */
     bool crash_soon;        /* a destination committed and nobody may hear of it */
     uint64_t commits_seen;
+    BackupFiles complete, begun; /* of the last complete backup, and of the one that is being made */
 } World;
 
 extern World *world; /* of the seed that runs */
@@ -116,4 +123,5 @@ Sink *model_definition(const ModelSink *sink, uint32_t version);
 /* destination.c */
 extern const SinkDriver simulated_driver;
 void destination_check(void);
+bool backup_has(const BackupFiles *files, const Uuid *id);
 void destination_deinit(Destination *destination);

@@ -90,6 +90,7 @@ ELSEWHERE = {
         "expiry.before-record",
         "retained.before-copies",
     ),
+    "tests/system/test_backup.py": ("backup.after-point", "backup.before-rename"),
     "tests/system/test_replace.py": ("loader.before-swap", "loader.after-swap"),
     "tests/unit/sinks/test-sqlite-replace.c": ("swap.before-commit",),
 }

@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
+#include "gateway/delivery/writer/backup_state.h"
 #include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/connections.h"
 #include "gateway/delivery/writer/divide.h"
@@ -174,10 +175,11 @@ static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *fir
     return 0;
 }
 
-static void add_settled(const SinkState *sink, const WriterConnection *connection, LoadJob *job) {
+static void add_settled(const Writer *writer, const SinkState *sink, const WriterConnection *connection, LoadJob *job) {
     job->settled = calloc(SETTLED_A_JOB_MAX, sizeof *job->settled);
     check(job->settled);
-    job->settled_count = settled_choose(sink->settled, connection, job->settled, SETTLED_A_JOB_MAX);
+    uint64_t oldest = backup_marks_oldest(&writer->backup->marks);
+    job->settled_count = settled_choose(sink->settled, connection, oldest, job->settled, SETTLED_A_JOB_MAX);
 }
 
 typedef struct LoadSettled {
@@ -192,7 +194,10 @@ static int load_settled_file(void *context, const FileRecord *file, Error *error
     if (file->state != FILE_IMPORTED) return 0;
     WriterConnection *connection = versions_connection_of(sink->versions, load->writer->connections, file->target, &keyed, error);
     if (!connection) return 0; /* its id stays in the destination's ledger */
-    settled_add(sink->settled, &(SettledFile){.id = file->id, .done = file->done, .connection = connection});
+    settled_add(sink->settled, &(SettledFile){.id = file->id,
+                                              .done = file->done,
+                                              .connection = connection,
+                                              .backup = writer_backup_of(load->writer, sink, file->first_row)});
     if (file->done > load->writer->imports->last_done) load->writer->imports->last_done = file->done;
     return 0;
 }
@@ -259,7 +264,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
         writer_schedule(writer, sink);
         return;
     }
-    add_settled(sink, connection, job);
+    add_settled(writer, sink, connection, job);
     check(!sink->imports->running && !sink->imports->queued_on && !connection->paused);
     sink->imports->running = true;
     sink->imports->begun = writer->log->last_commit;
@@ -388,7 +393,10 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     metrics_add(METRIC_FILES_IMPORTED, 1);
     metrics_add(METRIC_ROWS_IMPORTED, rows - rejected);
     metrics_add(METRIC_ROWS_REJECTED, rejected);
-    settled_add(sink->settled, &(SettledFile){.id = load->file.id, .done = load->file.done, .connection = connection});
+    settled_add(sink->settled, &(SettledFile){.id = load->file.id,
+                                              .done = load->file.done,
+                                              .connection = connection,
+                                              .backup = writer_backup_of(writer, sink, load->file.first_row)});
     waiting_remove(sink->waiting, waiting);
     return 0;
 }

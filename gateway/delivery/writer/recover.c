@@ -8,6 +8,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/writer/backup_point.h"
 #include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/damage.h"
@@ -281,6 +282,7 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     environment_reads(writer->options.environment, true);
     r = totals_load(txn, load_totals, writer, error);
     environment_reads(writer->options.environment, false);
+    if (r == 0) r = writer_backup_load(writer, txn, error);
     if (r == 0) r = partitions_load(txn, writer->partitions, error);
     if (r == 0) r = partition_ends_visit(txn, 0, load_end, writer, error);
     return r;

@@ -35,13 +35,29 @@ void settled_sort(SettledFiles *files) {
     if (files->count > 1) qsort(files->items, files->count, sizeof *files->items, compare_done);
 }
 
-size_t settled_choose(const SettledFiles *files, const struct WriterConnection *connection, Uuid *ret_ids, size_t most) {
+size_t settled_choose(const SettledFiles *files, const struct WriterConnection *connection, uint64_t oldest_backup, Uuid *ret_ids,
+                      size_t most) {
     size_t last = files->count, chosen = 0;
     for (size_t i = 0; i < files->count; i++)
         if (files->items[i].connection == connection) last = i;
     for (size_t i = 0; i < last && chosen < most; i++)
-        if (files->items[i].connection == connection) ret_ids[chosen++] = files->items[i].id;
+        if (files->items[i].connection == connection && files->items[i].backup < oldest_backup) ret_ids[chosen++] = files->items[i].id;
     return chosen;
+}
+
+#define CONNECTIONS_SEEN 8 /* a sink has changed its connection seldom */
+
+void settled_keep_last(SettledFiles *files, uint64_t backup) {
+    const struct WriterConnection *seen[CONNECTIONS_SEEN];
+    size_t count = 0;
+    for (size_t i = files->count; i > 0 && count < CONNECTIONS_SEEN; i--) {
+        SettledFile *file = &files->items[i - 1];
+        size_t at = 0;
+        while (at < count && seen[at] != file->connection) at++;
+        if (at < count) continue;
+        seen[count++] = file->connection;
+        file->backup = backup;
+    }
 }
 
 void settled_deinit(SettledFiles *files) {

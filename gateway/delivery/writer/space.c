@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "gateway/delivery/writer/backup_state.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/repaired.h"
@@ -126,6 +127,7 @@ static bool forget_packs(Writer *writer, usec_t done_before) {
     size_t count = 0;
     Error error = {0};
     bool any = false;
+    if (writer->backup->keeps_packs) return false;
     int due = txn_begin_read(writer->options.environment, &txn, &error);
     if (due == 0) {
         due = ledger_any_to_forget(txn, done_before, &any, &error);
@@ -220,7 +222,7 @@ static bool expire_copies(Writer *writer) {
 /* true: there may be more. */
 static bool expire_old(Writer *writer) {
     Files *files = writer->options.files;
-    bool more = expire_copies(writer);
+    bool more = writer->backup->keeps_packs || expire_copies(writer);
     writer->space->expired_bytes = 0;
     (void)files->list(files, "staging/expired", add_bytes, &writer->space->expired_bytes, NULL);
     if (!writer->broken) expire_rejects(writer);

@@ -43,10 +43,14 @@
 /* ---- judging --------------------------------------------------------------------------------- */
 
 /* Rows of the log whose destination is known, from the front. */
-static size_t stageable_runs(SinkState *sink) {
+static size_t stageable_runs(const SinkState *sink) {
     size_t count = 0;
     while (count < sink->log->count && versions_find(sink->versions, sink->log->runs[count].mapping_version)) count++;
     return count;
+}
+
+bool writer_can_stage(const SinkState *sink) {
+    return sink->rules->known && !sink->stopped && (sink->log->count == 0 || stageable_runs(sink) > 0);
 }
 
 static void queue_stage(Writer *writer, SinkState *sink, CloseReason close_after) {

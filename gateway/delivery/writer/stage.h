@@ -14,4 +14,6 @@ void writer_stages_recorded(Writer *writer, bool recorded);
 void writer_close_files(Writer *writer); /* those in the close queue */
 /* The sink is not staged in the next Stages after all. */
 void writer_unqueue_stage(Writer *writer, SinkState *sink);
+/* May rows of it leave the log? Not if it is stopped, or if the record of their target is damaged. */
+bool writer_can_stage(const SinkState *sink);
 void stage_free(Stage *stage);

@@ -14,6 +14,7 @@
  *   imports.h      what the loaders have
  *   space_state.h  how much space is used
  *   drain_state.h  how far the end is
+ *   backup_state.h how far a backup is, and what waits for it
  *   lending.h      whether another thread may read all this
  *   of a sink: group_plan.h, rules.h, versions.h, sink_log.h, sink_ends.h, watch.h, staging.h, open_file.h, waiting.h, imports.h, settled.h,
  *     waiters.h
@@ -37,6 +38,7 @@
  *   failed.c        what a destination did not take: rejects, and files that are set aside
  *   define_sinks.c  what the control thread says of sinks and connections
  *   asked.c         what else the control thread asks for
+ *   backup_point.c  the writer's part of a backup
  *   figures.c       what it asks to know
  *   progress.c      what a bridge asks
  *   pause.c         imports that an admin holds back
@@ -117,6 +119,7 @@ struct Writer {
     struct ImportState *imports;         /* imports.h */
     struct SpaceState *space;            /* space_state.h */
     struct DrainState *drain;            /* drain_state.h */
+    struct BackupState *backup;          /* backup_state.h */
     struct Lending *lending;             /* lending.h */
     struct GroupBuilder *builder;        /* commit.c */
 };

@@ -8,6 +8,8 @@
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/writer/asked.h"
+#include "gateway/delivery/writer/backup_point.h"
+#include "gateway/delivery/writer/backup_state.h"
 #include "gateway/delivery/writer/commit.h"
 #include "gateway/delivery/writer/connections.h"
 #include "gateway/delivery/writer/damage.h"
@@ -73,7 +75,9 @@ static void handle(Writer *writer, Message *message) {
     case MESSAGE_IMPORT: writer_import_back(writer, (LoadJob *)message); break;
     case MESSAGE_POSITIONS: writer_positions_back(writer, (LoadJob *)message); break;
     case MESSAGE_PENDING_REJECTS: writer_pending_rejects(writer, (PendingRejects *)message); break;
+    case MESSAGE_BACKUP_ORDER: writer_backup_order(writer, (BackupOrder *)message); break;
     case MESSAGE_DRAIN:
+        writer_backup_give_up(writer);
         writer_begin_drain(writer);
         free(message);
         break;
@@ -86,11 +90,11 @@ static bool is_recorded_later(const Message *message) {
     return message->kind == MESSAGE_STAGE || message->kind == MESSAGE_IMPORT;
 }
 
-static void take_messages(Writer *writer) {
+static void take_list(Writer *writer, Message *message) {
     AppendList list = {0};
-    Message *next = NULL;
-    for (Message *message = mailbox_take(writer->mailbox); message; message = next) {
+    for (Message *next = NULL; message; message = next) {
         next = message->next;
+        if (writer_backup_keeps(writer, message)) continue;
         if (message->kind == MESSAGE_APPEND) {
             array_reserve(list.items, list.count, list.capacity);
             list.items[list.count++] = (Append *)message;
@@ -105,6 +109,11 @@ static void take_messages(Writer *writer) {
     }
     commit_list(writer, &list);
     free(list.items);
+}
+
+static void take_messages(Writer *writer) {
+    take_list(writer, mailbox_take(writer->mailbox));
+    for (Message *message; (message = writer_backup_let_go(writer));) take_list(writer, message);
 }
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -126,8 +135,16 @@ static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
 }
 
+static usec_t until(usec_t next, usec_t now) {
+    return next > now ? next - now : 0;
+}
+
 static usec_t step(Writer *writer) {
     take_messages(writer);
+    if (writer_backup_is_held(writer)) {
+        writer_mind_backup(writer);
+        return writer_backup_is_held(writer) ? until(writer_backup_next(writer), writer->now->boot) : 0;
+    }
     writer_record_ended(writer);
     writer_run_held(writer);
     if (!writer->broken) {
@@ -137,6 +154,7 @@ static usec_t step(Writer *writer) {
             writer_mind_space(writer);
         }
     }
+    writer_mind_backup(writer);
     writer_mind_drain(writer);
     if (writer->broken || (writer->drain->begun && writer->drain->done)) return USEC_NEVER;
 
@@ -147,11 +165,10 @@ static usec_t step(Writer *writer) {
         next = earlier(next, scheduler_next(&writer->sinks->timers));
         next = earlier(next, scheduler_next(&writer->connections->timers));
         next = earlier(next, writer_space_next(writer));
+        next = earlier(next, writer_backup_next(writer));
         if (writer->stages->due.count && writer->stages->in_flight == 0) next = earlier(next, writer->stages->paused_until);
     }
-    if (next == USEC_NEVER) return USEC_NEVER;
-    usec_t now = writer->options.clock->boot(writer->options.clock);
-    return next > now ? next - now : 0;
+    return next == USEC_NEVER ? USEC_NEVER : until(next, writer->options.clock->boot(writer->options.clock));
 }
 
 usec_t writer_step(Writer *writer) {
@@ -174,6 +191,7 @@ bool writer_lent_statistics(Writer *writer, TotalsQuery *query) {
 bool writer_is_idle(const Writer *writer) {
     if (writer->stages->in_flight || writer->imports->in_flight || writer->imports->expiring || writer->held || writer->stages->due.count)
         return false;
+    if (writer->backup->asked || writer->backup->first || writer_backup_is_held(writer)) return false;
     for (size_t i = 0; i < writer->sinks->capacity; i++)
         if (writer->sinks->items[i] && writer->sinks->items[i]->waiters->first) return false;
     return true;
@@ -198,6 +216,7 @@ typedef struct WriterBlock {
     ImportState imports;
     SpaceState space;
     DrainState drain;
+    BackupState backup;
 } WriterBlock;
 
 static Writer *writer_new(const WriterOptions *options) {
@@ -216,6 +235,7 @@ static Writer *writer_new(const WriterOptions *options) {
     writer->imports = &block->imports;
     writer->space = &block->space;
     writer->drain = &block->drain;
+    writer->backup = &block->backup;
     writer->lending = lending_new();
     writer->builder = group_builder_new();
     writer->mailbox = mailbox_new(options->wake, options->wake_context);
@@ -263,6 +283,7 @@ static void refuse(Message *message) {
     case MESSAGE_PROGRESS:
     case MESSAGE_REJECTS_REMOVE:
     case MESSAGE_FILE_ACTION:
+    case MESSAGE_BACKUP_ORDER:
     case MESSAGE_PENDING_REJECTS: request_refuse((Request *)message, text); break;
     case MESSAGE_TOTALS: request_answer((Request *)message); break; /* with what it has: nothing */
     case MESSAGE_STAGE: stage_free((Stage *)message); break;
@@ -285,6 +306,11 @@ void writer_abandon(Writer *writer) {
     Message *next = NULL;
     mailbox_pass(writer->mailbox); /* its thread has ended */
     for (Message *message = mailbox_take(writer->mailbox); message; message = next) {
+        next = message->next;
+        refuse(message);
+    }
+    writer_backup_give_up(writer);
+    for (Message *message = writer_backup_let_go(writer); message; message = next) {
         next = message->next;
         refuse(message);
     }
@@ -313,6 +339,7 @@ void writer_abandon(Writer *writer) {
     log_state_deinit(writer->log);
     sink_queue_deinit(&writer->stages->due);
     sink_queue_deinit(&writer->stages->closing);
+    writer_backup_deinit(writer);
     free(writer->stored->dirty);
     free(writer);
 }

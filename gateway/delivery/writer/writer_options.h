@@ -36,6 +36,7 @@ typedef struct WriterOptions {
     usec_t retain_imported, retain_failed, retain_rejects; /* all in running time (storage/totals.h) */
     usec_t retain_expired, retain_orphans;                 /* 0: for ever */
     uint64_t rejects_bytes;
+    size_t backups_kept;  /* that may be restored; 0: 1 */
     bool give_up_missing; /* quarantine rows that wait and whose staging files are missing; else writer_open is refused because of them */
     void (*given_up)(void *context, const GivenUp *given_up); /* for each of these, in writer_open; NULL: only the log */
     void *given_up_context;

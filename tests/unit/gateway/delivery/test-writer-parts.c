@@ -171,16 +171,34 @@ static void the_last_of_a_connection_is_not_deleted(void **state) {
     for (unsigned char i = 1; i <= 6; i++)
         settled_add(&files, &(SettledFile){.id = uuid_of(i), .done = 100 - i, .connection = i == 6 ? &other : &somewhere});
     Uuid ids[10];
-    assert_int_equal(settled_choose(&files, &somewhere, ids, 10), 4);
+    assert_int_equal(settled_choose(&files, &somewhere, UINT64_MAX, ids, 10), 4);
     assert_int_equal(ids[0].bytes[15], 1);
     assert_int_equal(ids[3].bytes[15], 4);
-    assert_int_equal(settled_choose(&files, &other, ids, 10), 0);
-    assert_int_equal(settled_choose(&files, &somewhere, ids, 3), 3);
+    assert_int_equal(settled_choose(&files, &other, UINT64_MAX, ids, 10), 0);
+    assert_int_equal(settled_choose(&files, &somewhere, UINT64_MAX, ids, 3), 3);
 
     settled_forget(&files, ids, 3);
     assert_int_equal(files.count, 3);
     settled_sort(&files);
     assert_int_equal(files.items[0].id.bytes[15], 6);
+    settled_deinit(&files);
+}
+
+/* Those that wait in backup 2 or a later one, and the last one of each connection at its point. */
+static void files_of_backups_are_not_deleted(void **state) {
+    SettledFiles files = {0};
+    WriterConnection other = {.name = NULL};
+    Uuid ids[10];
+    for (unsigned char i = 1; i <= 3; i++)
+        settled_add(&files, &(SettledFile){.id = uuid_of(i), .done = i, .connection = &somewhere, .backup = i == 1 ? 2 : i == 2 ? 1 : 0});
+    settled_add(&files, &(SettledFile){.id = uuid_of(4), .done = 4, .connection = &other});
+    settled_keep_last(&files, 3);
+    for (unsigned char i = 5; i <= 6; i++) settled_add(&files, &(SettledFile){.id = uuid_of(i), .done = i, .connection = &somewhere});
+    assert_int_equal(settled_choose(&files, &somewhere, 2, ids, 10), 2);
+    assert_int_equal(ids[0].bytes[15], 2);
+    assert_int_equal(ids[1].bytes[15], 5);
+    assert_int_equal(settled_choose(&files, &somewhere, 3, ids, 10), 3);
+    assert_int_equal(settled_choose(&files, &somewhere, 4, ids, 10), 4);
     settled_deinit(&files);
 }
 
@@ -343,6 +361,7 @@ int main(void) {
         cmocka_unit_test(files_stand_in_row_order),
         cmocka_unit_test(a_file_is_in_one_place),
         cmocka_unit_test(the_last_of_a_connection_is_not_deleted),
+        cmocka_unit_test(files_of_backups_are_not_deleted),
         cmocka_unit_test(old_ids_are_forgotten),
         cmocka_unit_test(what_is_trimmed_is_counted_off),
         cmocka_unit_test(a_group_is_committed_once),
