@@ -64,7 +64,7 @@ POINTS = {
     "pack.before-rename": Point("load", 10),
     "pack.after-rename": Point("load", 10),
     "pack.after-publish": Point("load", 10),
-    "retained.before-unlink": Point("retention", 3),
+    "retained.before-unlink": Point("retention"),
     "loader.after-prepare": Point("load", 2),
     "loader.before-import": Point("load", 3),
     "import.before-begin": Point("load", 3),
