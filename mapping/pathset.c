@@ -1,6 +1,7 @@
 #include "mapping/pathset.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/array.h"
@@ -38,8 +39,10 @@ static void steps_deinit(PathSteps *path) {
 }
 
 PathSet *pathset_new(void) {
+    static atomic_uint_fast64_t last_number;
     PathSet *set = calloc(1, sizeof *set);
     check(set);
+    set->number = atomic_fetch_add(&last_number, 1) + 1;
     set->key = *hash_key_of_process();
     return set;
 }
@@ -140,7 +143,7 @@ static int parse_path(PathSteps *path, Span text, Error *error) {
         step->text = step_text;
         if (step->size) step_text += step->size;
     }
-    check(step_text == path->text.data + path->text.size); /* the steps are the whole text, in its order */
+    check(path->text.size == 0 || step_text == path->text.data + path->text.size); /* the steps are the whole text, in its order */
     return 0;
 }
 

@@ -60,6 +60,7 @@ typedef struct PathSteps PathSteps;
 
 /* Read by the scanner; valid once sealed. Node 0 is the whole document. */
 typedef struct PathSet {
+    uint64_t number; /* from 1: no other set of this process has it */
     PathNode *nodes;
     uint32_t node_count;
     PathKey *keys;

@@ -57,6 +57,22 @@ static inline const char **put_tokens(const char **to, const char *block, uint64
     return end;
 }
 
+#define SCAN_KINDS
+
+static inline void put_kinds(char *to, const char *block, uint64_t bits) {
+    _mm512_storeu_si512((void *)to, _mm512_maskz_compress_epi8(bits, _mm512_loadu_si512((const void *)block)));
+}
+
+static inline bool kinds_differ(const char *kinds, const char *others, const char *masks, size_t count) {
+    __mmask64 found = 0;
+    for (size_t at = 0; at < count; at += 64) {
+        __m512i different = _mm512_xor_si512(_mm512_loadu_si512((const void *)(kinds + at)),
+                                             _mm512_loadu_si512((const void *)(others + at)));
+        found |= _mm512_test_epi8_mask(different, _mm512_loadu_si512((const void *)(masks + at)));
+    }
+    return found != 0;
+}
+
 #include "mapping/scan_stages.h"
 
 int scan_avx512(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault) {

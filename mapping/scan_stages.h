@@ -20,29 +20,41 @@
  *   static bool utf8_wrong(const char *block)                         64 bytes that 3 readable ones stand before; a sequence that ends
  *                                                                     behind the block is evaluated with the next one
  *   static const char **put_tokens(const char **to, const char *block, uint64_t bits)   may write 64 items, whatever the bits
+ * It may have, and then defines SCAN_KINDS:
+ *   static void put_kinds(char *to, const char *block, uint64_t bits)  puts the bytes that have bits; may write 64, whatever the bits
+ *   static bool kinds_differ(const char *kinds, const char *others, const char *masks, size_t count)   where the masks have bits; may
+ *                                                                     read up to the next 64, which have no masks
  */
 #pragma once
 
 #include "mapping/scan_loop.h"
 #include "mapping/scan_masks.h"
+#include "mapping/scan_shape.h"
 
 #define SCAN_BLOCK 64
 /* Tokens that stage 2 takes without looking for more: a key's two quotes, a colon, a string's two
  * quotes, what follows, and one. */
 #define SCAN_AHEAD 8
+/* Tokens that nothing allows stand behind the last: as many as that, and what fills a vector of
+ * scan_shape.h. */
+#define SCAN_BEHIND SHAPE_VECTOR
 
 /* What stage 1 carries from one window to the next. */
 typedef struct ScanStage {
     const char *at, *end, *start;
     const char **tokens_end; /* of what stands in the window */
-    const char **enough;     /* stage 2 asks for more here; far behind all tokens when there are no more */
-    uint64_t in_string;      /* all bits: the next block begins inside a string */
-    uint64_t escaping;       /* of the next block, bit 0: its first byte stands behind a backslash; from bit 1: those that must be digits */
-    uint64_t in_scalar;      /* bit 0: the next block's first byte goes on with a number or literal */
-    uint64_t not_ascii;      /* the block before had such bytes */
-    uint64_t spaces;         /* not 0: there was white space outside strings */
-    uint64_t wrong;          /* not 0: what is there is not JSON */
-    bool escapes;            /* there was a backslash */
+#ifdef SCAN_KINDS
+    const char *const *window;
+    char *kinds; /* the first bytes of the first window's tokens */
+#endif
+    const char **enough; /* stage 2 asks for more here; far behind all tokens when there are no more */
+    uint64_t in_string;  /* all bits: the next block begins inside a string */
+    uint64_t escaping;   /* of the next block, bit 0: its first byte stands behind a backslash; from bit 1: those that must be digits */
+    uint64_t in_scalar;  /* bit 0: the next block's first byte goes on with a number or literal */
+    uint64_t not_ascii;  /* the block before had such bytes */
+    uint64_t spaces;     /* not 0: there was white space outside strings */
+    uint64_t wrong;      /* not 0: what is there is not JSON */
+    bool escapes;        /* there was a backslash */
 } ScanStage;
 
 /*
@@ -82,7 +94,11 @@ static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char 
     stage->in_scalar = scalars >> 63;
     stage->spaces |= masks.space & outside & ~filler;
     stage->wrong |= masks.control & strings;
-    stage->tokens_end = put_tokens(stage->tokens_end, base, (masks.operators & outside) | quotes | starts);
+    uint64_t tokens = (masks.operators & outside) | quotes | starts;
+#ifdef SCAN_KINDS
+    put_kinds(stage->kinds + (stage->tokens_end - stage->window), block, tokens << (shift & 63)); /* by 64: there is none */
+#endif
+    stage->tokens_end = put_tokens(stage->tokens_end, base, tokens);
 }
 
 /* Copies what is left of the text, less than a block, between spaces; the three bytes before it are
@@ -158,10 +174,10 @@ static __attribute__((noinline)) const char **more_tokens(ScanStage *kept_stage,
     } else {
         if (stage.at < stage.end || stage.not_ascii) index_last(&stage);
         stage.wrong |= stage.in_string;
-        for (int i = 0; i < SCAN_AHEAD; i++) stage.tokens_end[i] = nothing;
+        for (int i = 0; i < SCAN_BEHIND; i++) stage.tokens_end[i] = nothing;
         stage.enough = window + SCAN_WINDOW_SIZE;
     }
-    check(stage.tokens_end <= window + SCAN_WINDOW_SIZE - SCAN_AHEAD);
+    check(stage.tokens_end <= window + SCAN_WINDOW_SIZE - SCAN_BEHIND);
     *kept_stage = stage;
     return window;
 }
@@ -231,25 +247,26 @@ static ALWAYS_INLINE void capture_string(Scanner *scanner, const PathSet *set, u
     capture(scanner, set, node, (ScanValue){.text = text, .kind = SCAN_STRING, .escaped = escaped});
 }
 
-/* true: the text is accepted. `set` is NULL when only the check is wanted. */
-static ALWAYS_INLINE bool accept_with(Scanner *scanner, const PathSet *set, Span text) {
+/* Stage 2, from the first window on; true: the text is accepted. With `shape`, which is possible
+ * when the window has all tokens, it is noted what is found. */
+static ALWAYS_INLINE bool walk(Scanner *scanner, const PathSet *set, ScanStage stage, ScanShape *shape) {
     const char **window = scanner->window, **t = window;
-    const char *end = text.data + text.size, *near_end = text.size >= 8 ? end - 8 : NULL, *p, *at;
-    ScanStage stage = {.at = text.data, .start = text.data, .end = end, .tokens_end = window};
+    const char *end = stage.end, *near_end = end - stage.start >= 8 ? end - 8 : NULL, *p, *at;
     ScanFrame *frame = scanner->frames, *deepest = frame + SCAN_DEPTH_MAX; /* the first one is of no container */
     uint32_t node = set ? 0 : PATH_NONE;
     ScanKind kind;
 
     frame->object = false;
-    more_tokens(&stage, window, window);
-    if (stage.wrong) return false; /* from here on, a quote that opens has one that closes */
     p = *t++;
 
 value: /* begins at p, t is behind it */
     at = p;
     switch (*p) {
     case '"':
-        if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes && has_backslash(p, *t, near_end));
+        if (node != PATH_NONE) {
+            if (shape) shape_add_value(shape, set, node, SCAN_STRING, (size_t)(t - 1 - window), (size_t)(t - window));
+            capture_string(scanner, set, node, p, *t, stage.escapes && has_backslash(p, *t, near_end));
+        }
         t++;
         goto after;
     case '-':
@@ -288,6 +305,7 @@ value: /* begins at p, t is behind it */
         if (frame == deepest) return false;
         frame++;
         frame->start = p;
+        if (shape) frame->token = (size_t)(t - 1 - window);
         frame->node = node;
         frame->object = true;
         frame->unseen = 0;
@@ -301,6 +319,7 @@ value: /* begins at p, t is behind it */
         if (frame == deepest) return false;
         frame++;
         frame->start = p;
+        if (shape) frame->token = (size_t)(t - 1 - window);
         frame->node = node;
         frame->object = false;
         frame->index = 0;
@@ -314,6 +333,7 @@ value: /* begins at p, t is behind it */
     default: return false;
     }
     if (!ends_well(p, *t, end)) return false;
+    if (shape) shape_add_scalar(shape, (size_t)(t - 1 - window), node);
     if (node != PATH_NONE) capture(scanner, set, node, (ScanValue){.text = {at, (size_t)(p - at)}, .kind = (uint8_t)kind});
 
 after:
@@ -356,6 +376,10 @@ key:
         const PathNode *place = frame->place;
         const char *key = t[0] + 1;
         size_t size = (size_t)(t[1] - key);
+        if (shape) {
+            shape_add_key(shape, (size_t)(t - window), (Span){key, size});
+            shape->broken |= (frame->unseen & PATH_WATCHED) != 0; /* what it does not know is noted, too */
+        }
         if (__builtin_expect((place->table_mask != 0) | (key > near_end), 0) || (stage.escapes && has_backslash(key, t[1], near_end)))
             node = find_child_slowly(scanner, set, place, (Span){key, size}, end, &frame->unseen);
         else
@@ -364,12 +388,17 @@ key:
     p = t[3];
     t += 4;
     if (*p != '"') goto value;
-    if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes && has_backslash(p, *t, near_end));
+    if (node != PATH_NONE) {
+        if (shape) shape_add_value(shape, set, node, SCAN_STRING, (size_t)(t - 1 - window), (size_t)(t - window));
+        capture_string(scanner, set, node, p, *t, stage.escapes && has_backslash(p, *t, near_end));
+    }
     t++;
     goto after_member;
 
 close:
     check_debug(frame > scanner->frames && t < stage.tokens_end);
+    if (shape && frame->node != PATH_NONE)
+        shape_add_value(shape, set, frame->node, frame->object ? SCAN_OBJECT : SCAN_ARRAY, frame->token, (size_t)(t - window));
     if (frame->node != PATH_NONE)
         capture(scanner, set, frame->node,
                 (ScanValue){.text = {frame->start, (size_t)(*t + 1 - frame->start)},
@@ -382,4 +411,87 @@ close:
         if (stage.wrong) return false;
     }
     goto after;
+}
+
+static __attribute__((noinline)) bool learn(Scanner *scanner, const PathSet *set, const ScanStage *stage, ScanShape *shape) {
+    shape->next_patience = shape->next_patience < SHAPE_PATIENCE ? SHAPE_PATIENCE : shape->next_patience * 2;
+    if (shape->next_patience > SHAPE_PATIENCE_MAX) shape->next_patience = SHAPE_PATIENCE_MAX;
+    shape->patience = shape->next_patience;
+    shape_begin(shape);
+    if (!walk(scanner, set, *stage, shape)) return false;
+    shape_end(shape, set, scanner->window, (size_t)(stage->tokens_end - scanner->window));
+    return true;
+}
+
+static __attribute__((noinline)) void begin_shapes(Scanner *scanner) {
+    scanner->shapes = calloc(1, sizeof *scanner->shapes);
+    check(scanner->shapes);
+}
+
+/* Behind the number or literal at `p`, or NULL. */
+static ALWAYS_INLINE const char *pass_scalar(const char *p, const char *end, ScanKind *ret_kind) {
+    const char *fault;
+    switch (*p) {
+    case 't': *ret_kind = SCAN_BOOLEAN; return end - p >= 4 && memcmp(p, "true", 4) == 0 ? p + 4 : NULL;
+    case 'f': *ret_kind = SCAN_BOOLEAN; return end - p >= 5 && memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
+    case 'n': *ret_kind = SCAN_NULL; return end - p >= 4 && memcmp(p, "null", 4) == 0 ? p + 4 : NULL;
+    default: *ret_kind = SCAN_NUMBER; return pass_number(p, end, &fault);
+    }
+}
+
+/* false: it is not proven that the text has the shape, and nothing was captured. */
+static ALWAYS_INLINE bool has_shape(Scanner *scanner, const PathSet *set, const ScanStage *stage, const ScanShape *shape) {
+    const char *const *tokens = scanner->window, *end = stage->end, *near_end = end - stage->start >= 8 ? end - 8 : NULL;
+#ifdef SCAN_KINDS
+    if (kinds_differ(scanner->kinds, shape->kinds, shape->masks, shape->token_count)) return false;
+#else
+    if (!shape_has_tokens(shape, tokens, shape->token_count)) return false;
+#endif
+    if (!shape_has_keys(shape, tokens, end)) return false;
+    for (size_t i = 0; i < shape->scalar_count; i++) {
+        const ShapeScalar *scalar = &shape->scalars[i];
+        const char *at = tokens[scalar->token];
+        ScanKind kind;
+        const char *p = pass_scalar(at, end, &kind);
+        if (!p || !ends_well(p, tokens[scalar->token + 1], end)) {
+            scanner_renew(scanner); /* what was captured before */
+            return false;
+        }
+        if (scalar->node != PATH_NONE)
+            capture(scanner, set, scalar->node, (ScanValue){.text = {at, (size_t)(p - at)}, .kind = (uint8_t)kind});
+    }
+    for (size_t i = 0; i < shape->value_count; i++) {
+        const ShapeValue *value = &shape->values[i];
+        const char *first = tokens[value->first], *last = tokens[value->last];
+        capture(scanner, set, value->node,
+                (ScanValue){.text = {first, (size_t)(last + 1 - first)},
+                            .kind = value->kind,
+                            .escaped = value->kind == SCAN_STRING && stage->escapes && has_backslash(first, last, near_end),
+                            .spaced = value->kind != SCAN_STRING && stage->spaces != 0});
+    }
+    return true;
+}
+
+/* true: the text is accepted. `set` is NULL when only the check is wanted. */
+static ALWAYS_INLINE bool accept_with(Scanner *scanner, const PathSet *set, Span text) {
+    const char **window = scanner->window;
+    ScanStage stage = {.at = text.data, .start = text.data, .end = text.data + text.size, .tokens_end = window};
+#ifdef SCAN_KINDS
+    stage.window = window;
+    stage.kinds = scanner->kinds;
+#endif
+    more_tokens(&stage, window, window);
+    if (stage.wrong) return false; /* from here on, a quote that opens has one that closes */
+    size_t count = (size_t)(stage.tokens_end - window);
+    if (set && stage.at == stage.end && count <= SHAPE_TOKENS_MAX) {
+        if (__builtin_expect(!scanner->shapes, 0)) begin_shapes(scanner);
+        ScanShape *shape = &scanner->shapes->places[(set->number + count) % SHAPES];
+        if (shape->set == set->number && shape->token_count == count && has_shape(scanner, set, &stage, shape)) {
+            shape->patience = shape->next_patience = SHAPE_PATIENCE;
+            scanner->shape_hits++;
+            return true;
+        }
+        if (--shape->patience < 0) return learn(scanner, set, &stage, shape);
+    }
+    return walk(scanner, set, stage, NULL);
 }

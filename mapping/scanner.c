@@ -91,6 +91,7 @@ void scanner_deinit(Scanner *scanner) {
     free(scanner->notes);
     free(scanner->stamps);
     free(scanner->values);
+    free(scanner->shapes);
     buffer_deinit(&scanner->key);
     *scanner = (Scanner){0};
 }

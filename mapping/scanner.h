@@ -38,7 +38,7 @@ typedef struct ScanValue {
 } ScanValue;
 
 #define SCAN_WINDOW 1024 /* tokens that are listed at a time */
-#define SCAN_WINDOW_SIZE (SCAN_WINDOW + 3 * 64 + 8)
+#define SCAN_WINDOW_SIZE (SCAN_WINDOW + 3 * 64 + 16)
 
 typedef struct ScanFrame {
     const char *start;
@@ -47,6 +47,7 @@ typedef struct ScanFrame {
     uint32_t keys_left; /* one pass: keys of the node that were not seen yet, and one more in a watched place */
     uint64_t unseen;    /* two stages: which they are, by their place among the keys of `place`, and PATH_WATCHED */
     const PathNode *place;
+    size_t token; /* two stages, while a shape is learned: the one that opens it */
     uint32_t index, index_at, index_end;
     bool object;
 } ScanFrame;
@@ -59,6 +60,8 @@ typedef struct ScanNote {
     uint32_t node;     /* of the object */
 } ScanNote;
 
+typedef struct ScanShapes ScanShapes; /* of the kernels in two stages: scan_shape.h */
+
 /* One thread's scratch memory. All-zero is ready. */
 typedef struct Scanner {
     uint32_t generation; /* of the last run: older stamps and values are not of it */
@@ -70,8 +73,11 @@ typedef struct Scanner {
     size_t note_count, note_capacity;
     Buffer key;            /* an unescaped key */
     uint64_t second_looks; /* texts that a kernel refused and the one-pass loop took: none, or the kernel is wrong */
+    uint64_t shape_hits;   /* texts whose shape was known */
+    ScanShapes *shapes;
     ScanFrame frames[SCAN_DEPTH_MAX + 1];
     const char *window[SCAN_WINDOW_SIZE];
+    char kinds[SCAN_WINDOW_SIZE + 64]; /* of kernels that compare shapes by them */
 } Scanner;
 
 void scanner_deinit(Scanner *scanner);

@@ -467,6 +467,77 @@ static void windows_have_no_edges(void **state) {
     kernels_free(&kernels);
 }
 
+static void random_object(Buffer *out) {
+    static const char *const names[] = {"a", "b", "c", "d", "x", "longer than eight bytes", "", "\\u0061"};
+    uint32_t count = 1 + random_below(5);
+    for (uint32_t i = 0; i < count; i++) {
+        buffer_printf(out, "%s\"%s\":", i ? "," : "{", names[random_below(8)]);
+        if (random_below(3))
+            random_value(out, 3);
+        else
+            buffer_printf(out, random_below(2) ? "{\"%c\":%u}" : "[%u,{\"c\":\"%c\"}]", random_below(4) + 'a', random_below(4) + 'a');
+    }
+    buffer_append_byte(out, '}');
+}
+
+/* A text of a known shape, and those that differ from it in one byte: in a key, in a value, or in
+ * what they are. The one-pass loop, which has no shapes, says what is right of each. */
+static void shapes_are_told_apart(void **state) {
+    static const char junk[] = "abcdx{}[],:\"\\ 09.-etfn\x80\x01";
+    Kernels kernels = kernels_new(1 << 12);
+    Buffer text = {0};
+    for (int round = 0; round < 400; round++) {
+        buffer_clear(&text);
+        random_object(&text);
+        if (text.size > 600) continue;
+        for (int again = 0; again < 20; again++) same_of_all(&kernels, buffer_span(&text)); /* learned, at the latest */
+        for (size_t at = 0; at < text.size; at++) {
+            char byte = text.data[at];
+            for (int i = 0; i < 4; i++) {
+                text.data[at] = junk[random_below(sizeof junk - 1)];
+                same_of_all(&kernels, buffer_span(&text));
+            }
+            text.data[at] = byte;
+            same_of_all(&kernels, buffer_span(&text));
+        }
+    }
+    size_t count;
+    bool has_shapes = strncmp(scan_kernels(&count)[0].name, "avx", 3) == 0;
+    assert_true(kernels.accepted > 20000 && kernels.refused > 20000);
+    assert_true(!has_shapes || kernels.other.shape_hits > 20000);
+    buffer_deinit(&text);
+    kernels_free(&kernels);
+}
+
+/* One scanner, two path sets, and texts of more tokens and keys than a shape has. */
+static void shapes_belong_to_their_set(void **state) {
+    static const char *const paths[][1] = {{"a"}, {"b"}};
+    PathSet *sets[] = {paths_of(paths[0], 1), paths_of(paths[1], 1)};
+    Scanner scanner = {0};
+    ScanFault fault;
+    for (int round = 0; round < 100; round++) {
+        Span text = round % 3 ? SPAN("{\"a\":1,\"b\":22}") : SPAN("{\"b\":22,\"a\":1}");
+        assert_int_equal(scanner_run(&scanner, sets[round % 2], text, &fault), 0);
+        const ScanValue *value = scanner_value(&scanner, 0);
+        assert_int_equal(value->text.size, 1 + round % 2);
+        assert_int_equal(*value->text.data, '1' + round % 2);
+    }
+    Buffer many = {0};
+    for (int parts = 1; parts < 140; parts++) {
+        buffer_clear(&many);
+        for (int i = 0; i < parts; i++) buffer_printf(&many, "%s\"key number %d\":%d", i ? "," : "{", i, i);
+        buffer_append_text(&many, ",\"a\":7}");
+        for (int again = 0; again < 30; again++) {
+            assert_int_equal(scanner_run(&scanner, sets[0], buffer_span(&many), &fault), 0);
+            assert_int_equal(*scanner_value(&scanner, 0)->text.data, '7');
+        }
+    }
+    buffer_deinit(&many);
+    scanner_deinit(&scanner);
+    pathset_free(sets[0]);
+    pathset_free(sets[1]);
+}
+
 /* jansson as the other opinion, on what it is right about: it refuses U+0000, half pairs of
  * surrogates, and numbers out of its range. */
 static void agrees_with_jansson(void **state) {
@@ -544,6 +615,8 @@ int main(void) {
         cmocka_unit_test(blocks_have_no_edges),
         cmocka_unit_test(escapes_have_their_letters_and_digits),
         cmocka_unit_test(windows_have_no_edges),
+        cmocka_unit_test(shapes_are_told_apart),
+        cmocka_unit_test(shapes_belong_to_their_set),
         cmocka_unit_test(agrees_with_jansson),
         cmocka_unit_test(white_space_is_that_of_the_text),
     };
