@@ -154,6 +154,32 @@ def test_bits_of_packs(template, gateway_factory, chance):
         gateway.stop()
 
 
+def test_rows_in_the_log(template, gateway_factory, chance):
+    """Of one request, in whatever page they are: the rows of its commit group are lost, and no other."""
+    gateway = copy_of(template, gateway_factory)
+    file = gateway.data / "sluice.mdb" / "data.mdb"
+    number = chance.randrange(50)
+    name = f"one-buffered-{number}".encode()
+    content = bytearray(file.read_bytes())
+    at = content.find(name + b",")
+    assert at > 0
+    bit = chance.randrange(8 * len(name))
+    while at > 0:  # also in pages that are free
+        content[at + bit // 8] ^= 1 << bit % 8
+        at = content.find(name + b",", at + 1)
+    file.write_bytes(content)
+    verify(gateway, name)
+    gateway.start()
+    missing = {}
+    for table in ("one", "two"):
+        wait_until(f"the rows of {table} arrive", lambda: flushed(gateway, table))
+        missing[table] = set(template.sent[table]) - rows_are_true(gateway, table, template.sent[table])
+    assert not missing["two"]
+    assert missing["one"] == {f"one-buffered-{n}" for n in range(number // 10 * 10, number // 10 * 10 + 10)}
+    assert "are damaged in the log" in messages(gateway) and "quarantined" in messages(gateway)
+    gateway.stop()
+
+
 def test_packs_that_are_cut_off(template, gateway_factory, chance):
     """A start is refused. While the gateway runs, the rows wait, and nothing else does: the file may be back for the next try."""
     gateway = copy_of(template, gateway_factory)
