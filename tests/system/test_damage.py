@@ -186,7 +186,7 @@ def test_packs_that_are_cut_off(template, gateway_factory, chance):
     for _ in range(2):
         pack = gateway.data / "staging" / chance.choice(template.waiting)
         content = pack.read_bytes()
-        cut = content[: chance.randrange(len(content))]
+        cut = content[: chance.randrange(len(content) // 3)]  # the footer at the end is not needed
         pack.write_bytes(cut)
         with pytest.raises(AssertionError, match="exit code 2 at start"):
             gateway.start()
