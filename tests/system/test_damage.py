@@ -1,6 +1,7 @@
 """Bytes of the data directory are damaged while no gateway runs. The program notices it, names what is damaged, and does not crash. What is
 not damaged arrives, and no row arrives with other bytes or twice."""
 
+import http.client
 import json
 import os
 import random
@@ -68,7 +69,7 @@ def flushed(gateway, table):
     try:
         answer = gateway.api("POST", f"/sources/{table}/sinks/{table}/flush", wait=5)
         return answer.status in (200, 202) and answer.json.get("status") == "success"
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return False  # it ended
 
 

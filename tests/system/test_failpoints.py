@@ -5,6 +5,7 @@ A run goes through all failpoints on one data directory, in an order and at pass
 end. SLUICE_FAILPOINT_ROUNDS: the long form, so many times, with an error at each failpoint.
 """
 
+import http.client
 import os
 import random
 import re
@@ -201,7 +202,7 @@ class Course:
         def change(senders):
             try:
                 self.gateway.api("PATCH", "/sources/load/sinks/rows", {"name": f"rows {self.rounds}"}, wait=20)
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 pass  # it died
             self.ends(failpoint)
 
@@ -220,7 +221,7 @@ class Course:
         for sink in ("rows", "strict"):
             try:
                 self.gateway.api("POST", f"/sources/load/sinks/{sink}/flush", wait=0)
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return True
         return False
 
