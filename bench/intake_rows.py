@@ -3,7 +3,6 @@
 import os
 import statistics
 import subprocess
-import threading
 import time
 
 from harness import BUILD, COLUMNS, EVENT, EVENT_PATH, OPEN_LOOP, Intake, Yardstick, alternate, row, run_json, wrk
@@ -25,16 +24,17 @@ def measure_posts(options, directory):
         open_things.append(thing)
         contenders[name] = lambda: wrk(directory, thing.port, paths, EVENT, "application/json", options.seconds)
 
-    add("bare", Yardstick("bare-handler"), ["/stream/1/x/y"])
     for name, wait, extra in (("P1", True, []), ("P2", False, ["nowait"])):
         if name not in options.rows:
             continue
-        folder = directory / f"prototype-{name}"
-        folder.mkdir()
-        add(f"prototype-{name}", Yardstick("no-mapping", str(folder), *extra), ["/stream/1/x/y"])
         for suffix, sources in (("", 1), ("-many", MANY)):
             intake = Intake(directory / f"{name}{suffix}", sources=sources, wait=wait)
             add(f"{name}{suffix}", intake, intake.paths)
+        folder = directory / f"prototype-{name}"
+        folder.mkdir()
+        # The baselines get the same requests, with a path as long.
+        add(f"prototype-{name}", Yardstick("no-mapping", str(folder), *extra), intake.paths[:1])
+    add("bare", Yardstick("bare-handler"), intake.paths[:1])
     figures = alternate(options.rounds, contenders)
     for thing in open_things:
         thing.close()
@@ -71,7 +71,7 @@ def measure_batches(options, directory):
 
     figures = alternate(
         options.rounds,
-        {"prototype": load(prototype, ["/stream/1/x/y"]), "P3": load(one, one.paths), "P3-many": load(many, many.paths)},
+        {"prototype": load(prototype, one.paths), "P3": load(one, one.paths), "P3-many": load(many, many.paths)},
     )
     for thing in (prototype, one, many):
         thing.close()

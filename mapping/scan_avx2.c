@@ -2,6 +2,18 @@
 #include "mapping/scan_masks.h"
 #include "mapping/scan_x86.h"
 
+static inline __m256i load32(const char *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+static inline __m256i look_up(__m128i table, __m256i nibbles) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
+}
+
+static inline __m256i high_nibbles(__m256i bytes) {
+    return _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0f));
+}
+
 static inline uint64_t bits_of(__m256i low, __m256i high) {
     return (uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
 }
@@ -47,6 +59,23 @@ static inline EscapeMasks classify_escapes(const char *block) {
         .unit = bits_equal(low, high, 'u'),
         .digits = bits_of(hexadecimal(low), hexadecimal(high)),
     };
+}
+
+static inline __m256i utf8_faults(const char *p) {
+    const __m128i first_high = utf8_first_high(), first_low = utf8_first_low(), second_high = utf8_second_high();
+    __m256i bytes = load32(p), before = load32(p - 1);
+    __m256i pairs = _mm256_and_si256(
+        _mm256_and_si256(look_up(first_high, high_nibbles(before)), look_up(first_low, _mm256_and_si256(before, _mm256_set1_epi8(0x0f)))),
+        look_up(second_high, high_nibbles(bytes)));
+    __m256i third = _mm256_subs_epu8(load32(p - 2), _mm256_set1_epi8(UTF8_LEADS_3));
+    __m256i fourth = _mm256_subs_epu8(load32(p - 3), _mm256_set1_epi8(UTF8_LEADS_4));
+    __m256i must = _mm256_and_si256(_mm256_or_si256(third, fourth), _mm256_set1_epi8((char)0x80));
+    return _mm256_xor_si256(must, pairs);
+}
+
+static inline bool utf8_wrong(const char *block) {
+    __m256i faults = _mm256_or_si256(utf8_faults(block), utf8_faults(block + 32));
+    return !_mm256_testz_si256(faults, faults);
 }
 
 /* Eight at a time: most blocks have 8 to 24, so that the loop's end is seldom guessed wrong. */

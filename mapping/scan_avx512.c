@@ -33,6 +33,26 @@ static inline EscapeMasks classify_escapes(const char *block) {
     };
 }
 
+static inline __m512i look_up(__m128i table, __m512i nibbles) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles);
+}
+
+static inline __m512i high_nibbles(__m512i bytes) {
+    return _mm512_and_si512(_mm512_srli_epi16(bytes, 4), _mm512_set1_epi8(0x0f));
+}
+
+static inline bool utf8_wrong(const char *block) {
+    const __m128i first_high = utf8_first_high(), first_low = utf8_first_low(), second_high = utf8_second_high();
+    __m512i bytes = _mm512_loadu_si512((const void *)block), before = _mm512_loadu_si512((const void *)(block - 1));
+    __m512i pairs = _mm512_and_si512(
+        _mm512_and_si512(look_up(first_high, high_nibbles(before)), look_up(first_low, _mm512_and_si512(before, _mm512_set1_epi8(0x0f)))),
+        look_up(second_high, high_nibbles(bytes)));
+    __m512i third = _mm512_subs_epu8(_mm512_loadu_si512((const void *)(block - 2)), _mm512_set1_epi8(UTF8_LEADS_3));
+    __m512i fourth = _mm512_subs_epu8(_mm512_loadu_si512((const void *)(block - 3)), _mm512_set1_epi8(UTF8_LEADS_4));
+    __m512i must = _mm512_and_si512(_mm512_or_si512(third, fourth), _mm512_set1_epi8((char)0x80));
+    return _mm512_cmpneq_epi8_mask(must, pairs) != 0;
+}
+
 static inline const char **put_tokens(const char **to, const char *block, uint64_t bits) {
     const __m512i offsets = _mm512_set_epi8(63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40,
                                             39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16,

@@ -29,18 +29,6 @@ static inline uint64_t prefix_xor(uint64_t bits) {
     _mm_setr_epi8(NO_LETTER, NO_LETTER, 'b', NO_LETTER, 't', 'u', 'f', NO_LETTER, NO_LETTER, NO_LETTER, NO_LETTER, NO_LETTER, '\\',        \
                   NO_LETTER, 'n', '/')
 
-static inline __m256i load32(const char *p) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
-}
-
-static inline __m256i look_up(__m128i table, __m256i nibbles) {
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
-}
-
-static inline __m256i high_nibbles(__m256i bytes) {
-    return _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0f));
-}
-
 /* What can be wrong with a byte and the one behind it. The high bit stands for two continuation
  * bytes: whether that is wrong depends on the bytes before them. */
 enum {
@@ -61,34 +49,28 @@ enum {
  * three have a bit, the pair is wrong so. From J. Keiser, D. Lemire, "Validating UTF-8 in less than
  * one instruction per byte", Software: Practice and Experience 51 (2021).
  */
-static inline __m256i utf8_faults(const char *p) {
-    const __m128i first_high = _mm_setr_epi8(UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG,
-                                             UTF8(UTF8_CONTINUED), UTF8(UTF8_CONTINUED), UTF8(UTF8_CONTINUED), UTF8(UTF8_CONTINUED),
-                                             UTF8_SHORT | UTF8_OVERLONG_2, UTF8_SHORT, UTF8_SHORT | UTF8_OVERLONG_3 | UTF8_SURROGATE,
-                                             UTF8_SHORT | UTF8_LARGE | UTF8_OVERLONG_4);
-    const char large = UTF8(UTF8_ANY | UTF8_LARGE | UTF8_OVERLONG_4);
-    const __m128i first_low = _mm_setr_epi8(UTF8(UTF8_ANY | UTF8_OVERLONG_2 | UTF8_OVERLONG_3 | UTF8_OVERLONG_4),
-                                            UTF8(UTF8_ANY | UTF8_OVERLONG_2), UTF8(UTF8_ANY), UTF8(UTF8_ANY), UTF8(UTF8_ANY | UTF8_LARGE),
-                                            large, large, large, large, large, large, large, large,
-                                            UTF8(UTF8_ANY | UTF8_LARGE | UTF8_OVERLONG_4 | UTF8_SURROGATE), large, large);
-    const char second = UTF8(UTF8_LONG | UTF8_CONTINUED | UTF8_OVERLONG_2);
-    const __m128i second_high = _mm_setr_epi8(UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT,
-                                              UTF8_SHORT, UTF8(second | UTF8_OVERLONG_3 | UTF8_OVERLONG_4),
-                                              UTF8(second | UTF8_OVERLONG_3 | UTF8_LARGE), UTF8(second | UTF8_SURROGATE | UTF8_LARGE),
-                                              UTF8(second | UTF8_SURROGATE | UTF8_LARGE), UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT);
-    __m256i bytes = load32(p), before = load32(p - 1);
-    __m256i pairs = _mm256_and_si256(
-        _mm256_and_si256(look_up(first_high, high_nibbles(before)), look_up(first_low, _mm256_and_si256(before, _mm256_set1_epi8(0x0f)))),
-        look_up(second_high, high_nibbles(bytes)));
-    /* The third byte of three or four, and the fourth of four, must be continued ones; nothing else
-     * may. */
-    __m256i third = _mm256_subs_epu8(load32(p - 2), _mm256_set1_epi8((char)(0xe0 - 0x80)));
-    __m256i fourth = _mm256_subs_epu8(load32(p - 3), _mm256_set1_epi8((char)(0xf0 - 0x80)));
-    __m256i must = _mm256_and_si256(_mm256_or_si256(third, fourth), _mm256_set1_epi8((char)0x80));
-    return _mm256_xor_si256(must, pairs);
+static inline __m128i utf8_first_high(void) {
+    return _mm_setr_epi8(UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8_LONG, UTF8(UTF8_CONTINUED),
+                         UTF8(UTF8_CONTINUED), UTF8(UTF8_CONTINUED), UTF8(UTF8_CONTINUED), UTF8_SHORT | UTF8_OVERLONG_2, UTF8_SHORT,
+                         UTF8_SHORT | UTF8_OVERLONG_3 | UTF8_SURROGATE, UTF8_SHORT | UTF8_LARGE | UTF8_OVERLONG_4);
 }
 
-static inline bool utf8_wrong(const char *block) {
-    __m256i faults = _mm256_or_si256(utf8_faults(block), utf8_faults(block + 32));
-    return !_mm256_testz_si256(faults, faults);
+static inline __m128i utf8_first_low(void) {
+    const char large = UTF8(UTF8_ANY | UTF8_LARGE | UTF8_OVERLONG_4);
+    return _mm_setr_epi8(UTF8(UTF8_ANY | UTF8_OVERLONG_2 | UTF8_OVERLONG_3 | UTF8_OVERLONG_4), UTF8(UTF8_ANY | UTF8_OVERLONG_2),
+                         UTF8(UTF8_ANY), UTF8(UTF8_ANY), UTF8(UTF8_ANY | UTF8_LARGE), large, large, large, large, large, large, large,
+                         large, UTF8(UTF8_ANY | UTF8_LARGE | UTF8_OVERLONG_4 | UTF8_SURROGATE), large, large);
 }
+
+static inline __m128i utf8_second_high(void) {
+    const char second = UTF8(UTF8_LONG | UTF8_CONTINUED | UTF8_OVERLONG_2);
+    return _mm_setr_epi8(UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT, UTF8_SHORT,
+                         UTF8(second | UTF8_OVERLONG_3 | UTF8_OVERLONG_4), UTF8(second | UTF8_OVERLONG_3 | UTF8_LARGE),
+                         UTF8(second | UTF8_SURROGATE | UTF8_LARGE), UTF8(second | UTF8_SURROGATE | UTF8_LARGE), UTF8_SHORT, UTF8_SHORT,
+                         UTF8_SHORT, UTF8_SHORT);
+}
+
+/* The third byte of three or four, and the fourth of four, must be continued ones; nothing else
+ * may. So a byte is compared with what leads two and three bytes before it. */
+#define UTF8_LEADS_3 ((char)(0xe0 - 0x80))
+#define UTF8_LEADS_4 ((char)(0xf0 - 0x80))
