@@ -114,6 +114,8 @@ int ledger_open_file(Txn *txn, const FileRecord *file, Error *error);
  * where the file ends and have the same mapping version. `runs`: slice->run_count runs with its
  * rows, or NULL if there are none. */
 int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, const OffsetRun *runs, Error *error);
+/* Returns the checksum of a file from what it was before a slice was added, at first 0. */
+uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice);
 /* Adds a pack, before its slices. Its counts start at 0, whatever `pack` has: each slice is counted
  * when it is added. */
 int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error);

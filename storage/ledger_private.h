@@ -95,8 +95,6 @@ int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **
 /* Writes a range anew that could not be read; equal neighbours merge. */
 int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error);
 
-/* The checksum of a file with one more slice: that of the one before and the slice's. */
-uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice);
 /* Slices that lie in the pack, and those of them that are done, whatever its record says. */
 int ledger_count_pack(Txn *txn, const Uuid *pack, uint32_t *ret_slices, uint32_t *ret_done, Error *error);
 
