@@ -109,6 +109,23 @@ static void copy_field(char *out, size_t size, const PGresult *refusal, int fiel
     (void)snprintf(out, size, "%s", text ? text : "");
 }
 
+static void say(PostgresFailure *failure, const char *words, const char *detail) {
+    /* The detail of these names the key; that of others repeats the row. */
+    bool names_key = in_class(failure->sqlstate, "23505") || in_class(failure->sqlstate, "23503") || in_class(failure->sqlstate, "23P01");
+    (void)snprintf(failure->reason, sizeof failure->reason, "%s", words);
+    trim(failure->reason);
+    failure->words = strlen(failure->reason);
+    if (names_key && detail && detail[0])
+        (void)snprintf(failure->reason + failure->words, sizeof failure->reason - failure->words, ": %s", detail);
+    trim(failure->reason);
+}
+
+void postgres_failure_say(PostgresFailure *failure, const char *sqlstate, const char *words, const char *detail) {
+    *failure = (PostgresFailure){0};
+    (void)snprintf(failure->sqlstate, sizeof failure->sqlstate, "%s", sqlstate);
+    say(failure, words, detail);
+}
+
 void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
     *failure = (PostgresFailure){0};
     copy_field(failure->sqlstate, sizeof failure->sqlstate, refusal, PG_DIAG_SQLSTATE);
@@ -116,15 +133,7 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
     copy_field(failure->table, sizeof failure->table, refusal, PG_DIAG_TABLE_NAME);
     copy_field(failure->column, sizeof failure->column, refusal, PG_DIAG_COLUMN_NAME);
     const char *words = PQresultErrorField(refusal, PG_DIAG_MESSAGE_PRIMARY);
-    const char *detail = PQresultErrorField(refusal, PG_DIAG_MESSAGE_DETAIL);
-    /* The detail of these names the key; that of others repeats the row. */
-    bool names_key = in_class(failure->sqlstate, "23505") || in_class(failure->sqlstate, "23503") || in_class(failure->sqlstate, "23P01");
-    if (!words) words = PQresultErrorMessage(refusal);
-    (void)snprintf(failure->reason, sizeof failure->reason, "%s", words);
-    trim(failure->reason);
-    failure->words = strlen(failure->reason);
-    if (names_key && detail) (void)snprintf(failure->reason + failure->words, sizeof failure->reason - failure->words, ": %s", detail);
-    trim(failure->reason);
+    say(failure, words ? words : PQresultErrorMessage(refusal), PQresultErrorField(refusal, PG_DIAG_MESSAGE_DETAIL));
     const char *severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (!severity) severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY); /* a pooler's own */
     failure->is_fatal = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);

@@ -35,6 +35,8 @@ typedef struct PostgresFailure {
 } PostgresFailure;
 
 void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal);
+/* Sets sqlstate, reason and words only. `detail`: NULL or "": none. */
+void postgres_failure_say(PostgresFailure *failure, const char *sqlstate, const char *words, const char *detail);
 /* Of a failure that left the session alive. `function`: of the server's source, which said so;
  * NULL: unknown. Pure. */
 PostgresBlame postgres_blame_of(const char *sqlstate, const char *function);

@@ -435,6 +435,66 @@ static SinkResult search_narrow(PostgresLoad *load, RowSearch *search, const Att
     return SINK_DONE;
 }
 
+/* ---- bad rows that the server finds ---- */
+
+/* The search itself, in a savepoint that is undone. SINK_DONE: *ret_found says whether it found
+ * rows that may be left out. */
+static SinkResult ask_for_bad_rows(PostgresLoad *load, const Attempt *attempt, bool *ret_found, Error *error) {
+    Attempt searched = {.file = attempt->file, .from = attempt->first, .next = attempt->first, .window = attempt->next - attempt->first};
+    PGresult *answer = NULL;
+    uint64_t copied = 0;
+    SinkResult result = simple(load, buffer_text(&load->statements.find_start), NULL, error);
+    load->has_savepoint = true;
+    if (result == SINK_DONE) result = send_rows(load, &searched, error);
+    if (result == SINK_DONE) result = postgres_copy_end(load->session, &copied, error);
+    if (result == SINK_DONE && copied == attempt->rows) result = simple(load, buffer_text(&load->statements.find), &answer, error);
+    if (result == SINK_DONE && answer) result = postgres_expect(load->session, &answer, 0, 5, error);
+    if (result == SINK_DONE && answer) {
+        load->checked.sends_originals = true;
+        int r = postgres_find_take(&load->found, load->target, answer, load->reader, attempt->first, attempt->next, error);
+        if (r < 0) result = SINK_RETRY;
+        *ret_found = r > 0;
+    }
+    PQclear(answer);
+    return result;
+}
+
+/*
+ * Only of small ranges: what the server does for one statement is bounded. Where a trigger or rule
+ * may swallow rows, an INSERT is not what COPY is. If the server cannot search (a role without the
+ * right to make temporary tables, a row that cannot be copied there), it is not asked again for
+ * this file.
+ */
+static SinkResult find_bad_rows(PostgresLoad *load, const Attempt *attempt, bool *ret_found, Error *error) {
+    bool swallows = false;
+    *ret_found = false;
+    if (!load->may_find || attempt->rows > FIND_ROWS_MAX || load->statements.find.size == 0) return SINK_DONE;
+    SinkResult result = load->is_direct ? may_swallow(load, &swallows, error) : SINK_DONE;
+    if (result != SINK_DONE || swallows) return result;
+    Error failure = {0};
+    SinkResult outcome = ask_for_bad_rows(load, attempt, ret_found, &failure);
+    if (load->session->is_broken || load->checked.has_failed) {
+        if (error) *error = failure;
+        return outcome == SINK_DONE ? SINK_RETRY : outcome;
+    }
+    result = undo_savepoint(load, error);
+    load->may_find = *ret_found;
+    if (result == SINK_DONE && *ret_found) skipped_rows_set(&load->skipped, load->found.numbers, load->found.count);
+    return result;
+}
+
+static void forget_found(PostgresLoad *load) {
+    postgres_find_clear(&load->found);
+    skipped_rows_set(&load->skipped, NULL, 0);
+}
+
+/* The rows around them went through, or there are none. */
+static SinkResult refuse_found(PostgresLoad *load, uint64_t *rows, Error *error) {
+    *rows += load->found.count;
+    skipped_rows_set(&load->skipped, NULL, 0);
+    return postgres_find_refuse(&load->found, &load->rejects, load->job, load->file, error);
+}
+
 /* ---- is it the table? ---- */
 
 /* The statement without rows: what fails then is not a row's fault. */
@@ -514,6 +574,18 @@ static SinkResult load_file(PostgresLoad *load, const ImportFile *file, Error *e
     sink_rejects_begin_file(&load->rejects);
     for (Attempt attempt = {.next = file->first_row}; !attempt.at_end;) {
         attempt = (Attempt){.file = file, .from = attempt.next, .next = attempt.next, .window = search.window};
+        if (load->found.count > 0) {
+            uint64_t found_next = load->found.next, first_good;
+            if (postgres_find_first_good(&load->found, load->skipped.source, &first_good, error) < 0) return SINK_RETRY;
+            if (first_good == found_next) {
+                SinkResult refused = refuse_found(load, &rows, error);
+                if (refused != SINK_DONE) return refused;
+                attempt.next = found_next;
+                search = row_search_resume(found_next, FIND_ROWS_MAX);
+                continue;
+            }
+            attempt.window = found_next - first_good;
+        }
         session->rows_done = done_before + rows;
         Error refusal = {0};
         SinkResult result = try_rows(load, &attempt, &refusal), outcome = result;
@@ -523,7 +595,12 @@ static SinkResult load_file(PostgresLoad *load, const ImportFile *file, Error *e
             stored += attempt.stored;
             load->existing_rows += attempt.existing;
             load->rows_through += attempt.rows;
-            if (attempt.has_swallowed)
+            if (load->found.count > 0) {
+                attempt.next = load->found.next;
+                search = row_search_resume(attempt.next, FIND_ROWS_MAX);
+                result = refuse_found(load, &rows, error);
+                if (result != SINK_DONE) return result;
+            } else if (attempt.has_swallowed)
                 row_search_found(&search, attempt.first);
             else if (attempt.rows > 0)
                 row_search_went_through(&search, attempt.next);
@@ -536,6 +613,14 @@ static SinkResult load_file(PostgresLoad *load, const ImportFile *file, Error *e
         }
         check(attempt.rows > 0);
         result = undo_savepoint(load, error);
+        if (load->found.count > 0) { /* it was no more than a proposal */
+            attempt.next = load->found.first;
+            attempt.at_end = load->may_find = false;
+            search = row_search_resume(attempt.next, load->found.next - attempt.next);
+            forget_found(load);
+            if (result != SINK_DONE) return result;
+            continue;
+        }
         if (result == SINK_DONE && outcome != SINK_DONE) result = examine_table(load, &failure, error);
         check(attempt.rows > 1 || !attempt.is_mixed);
         if (result == SINK_DONE && attempt.rows == 1) {
@@ -543,7 +628,9 @@ static SinkResult load_file(PostgresLoad *load, const ImportFile *file, Error *e
             rows++;
             row_search_found(&search, attempt.first);
         } else if (result == SINK_DONE) {
-            result = search_narrow(load, &search, &attempt, &failure, error);
+            bool found = false;
+            if (outcome != SINK_DONE) result = find_bad_rows(load, &attempt, &found, error);
+            if (result == SINK_DONE && !found) result = search_narrow(load, &search, &attempt, &failure, error);
             attempt.next = attempt.first;
             attempt.at_end = false;
         }
@@ -565,7 +652,11 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
         checked_rows_init(&load->checked, file->reader, load->rules->rules, load->target->column_count, refuse_by_rule, load);
         load->reader = &load->checked.rows;
     }
+    load->may_find = true;
+    skipped_rows_init(&load->skipped, load->reader);
+    load->reader = &load->skipped.rows;
     SinkResult result = load_file(load, file, error);
+    postgres_find_clear(&load->found);
     checked_rows_deinit(&load->checked);
     return result;
 }

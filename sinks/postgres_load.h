@@ -4,7 +4,8 @@
  * the server refuses an attempt because of a row, only the attempt is undone, and the range shrinks until the row stands alone
  * and is refused by itself:
  *   - the line in the server's error is a hint where the row is (cells may hold newlines; an error of the second step has no line);
- *   - without a hint, or when the hint was wrong, the range is halved.
+ *   - without a hint, or when the hint was wrong, the range is halved;
+ *   - the bad rows of a small range are found by the server, in one statement (postgres_find.h).
  * Rows before the bad one are loaded once more, so a bad row costs a few round trips and the rows of one small range.
  *
  * Rows with a cell that does not fit the type of its column are left out before, by the table's
@@ -23,10 +24,12 @@
 
 #include "base/thread.h"
 #include "sinks/checked_rows.h"
+#include "sinks/postgres_find.h"
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_statements.h"
 #include "sinks/postgres_types.h"
 #include "sinks/refused_rows.h"
+#include "sinks/skipped_rows.h"
 
 typedef struct PostgresLoad {
     PostgresSession *session;
@@ -36,8 +39,11 @@ typedef struct PostgresLoad {
     PostgresStatements statements;
     const PostgresRules *rules;
     const ImportFile *file; /* at hand */
-    SinkRows *reader;       /* of its rows: its own, or `checked` */
+    SinkRows *reader;       /* of its rows: `skipped`, over its own or `checked` */
     CheckedRows checked;
+    SkippedRows skipped; /* without what is found */
+    PostgresFind found;  /* bad rows, until the attempt without them succeeds */
+    bool may_find;       /* of the file: the server may be asked for its bad rows */
     SinkRejects rejects;
     ThreadOwner owner;
     bool has_savepoint; /* of the attempt at hand: it is neither kept nor undone yet */

@@ -1,7 +1,11 @@
 #include "sinks/postgres_statements.h"
 
+#include <string.h>
+
 #include "sinks/postgres_table.h"
 #include "sinks/table_shape.h"
+
+#define FIND_QUOTE "$sluice_find$"
 
 /* The temporary table's columns are c0, c1, …, so that other names in a statement never meet a
  * column of the sink. */
@@ -22,34 +26,42 @@ static void put_insert_into(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, ") ");
 }
 
+/* Where a statement takes its rows from, and their order. */
+typedef struct RowsFrom {
+    const char *from, *order;
+} RowsFrom;
+static const RowsFrom rows_of_attempt = {"pg_temp.sluice_rows", "ctid"};
+static const RowsFrom rows_of_range = {"(SELECT * FROM pg_temp.sluice_find WHERE place BETWEEN sluice_low AND sluice_high) AS sluice_rows",
+                                       "place"};
+
 /*
  * One row of each key. The last one wins: COPY has filled an empty table from front to back, so
  * ctid is the order of the rows. With a column that tells, the newest one wins, and the last of
  * those.
  */
-static void put_winners(Buffer *out, const SinkTarget *target) {
+static void put_winners(Buffer *out, const SinkTarget *target, RowsFrom rows) {
     buffer_append_text(out, "SELECT DISTINCT ON (");
     put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, ") ");
     put_numbered(out, target, "", false, ", ");
     if (sink_target_deletes(target)) buffer_append_text(out, ", deletes");
-    buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
+    buffer_printf(out, " FROM %s ORDER BY ", rows.from);
     put_numbered(out, target, "", true, ", ");
     if (target->table.newer_by) buffer_printf(out, ", c%zu DESC NULLS LAST", sink_table_newer_by(target));
-    buffer_append_text(out, ", ctid DESC");
+    buffer_printf(out, ", %s DESC", rows.order);
 }
 
-static void put_merge(Buffer *out, const SinkTarget *target, Buffer *clears) {
+static void put_merge(Buffer *out, const SinkTarget *target, Buffer *clears, RowsFrom rows) {
     put_insert_into(out, target);
     if (sink_target_deletes(target)) {
         buffer_append_text(out, "SELECT ");
         put_numbered(out, target, "", false, ", ");
         buffer_append_text(out, " FROM (");
-        put_winners(out, target);
+        put_winners(out, target, rows);
         buffer_append_text(out, ") AS key WHERE deletes IS NULL ORDER BY ");
         put_numbered(out, target, "", true, ", ");
     } else {
-        put_winners(out, target);
+        put_winners(out, target, rows);
     }
     buffer_append_text(out, " ON CONFLICT (");
     sql_put_columns(out, target, true);
@@ -82,16 +94,16 @@ static void put_conflict_ignored(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, ") DO NOTHING");
 }
 
-static void put_append(Buffer *out, const SinkTarget *target) {
+static void put_append(Buffer *out, const SinkTarget *target, RowsFrom rows) {
     put_insert_into(out, target);
     buffer_append_text(out, "SELECT ");
     put_numbered(out, target, "", false, ", ");
-    buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
+    buffer_printf(out, " FROM %s ORDER BY ", rows.from);
     if (sink_table_has_key(target)) {
         put_numbered(out, target, "", true, ", ");
         buffer_append_text(out, ", ");
     }
-    buffer_append_text(out, "ctid");
+    buffer_append_text(out, rows.order);
     if (sink_table_has_key(target)) put_conflict_ignored(out, target);
 }
 
@@ -171,11 +183,11 @@ static void put_not_newer(Buffer *out, const SinkTarget *target) {
 }
 
 /* The rows of keys whose winner deletes them, but those that are newer. */
-static void put_erase(Buffer *out, const SinkTarget *target) {
+static void put_erase(Buffer *out, const SinkTarget *target, RowsFrom rows) {
     buffer_append_text(out, "DELETE FROM ");
     postgres_put_table(out, target);
     buffer_append_text(out, " AS target USING (");
-    put_winners(out, target);
+    put_winners(out, target, rows);
     buffer_append_text(out, ") AS key WHERE key.deletes IS NOT NULL AND ");
     put_same_key(out, target, "key.");
     put_not_newer(out, target);
@@ -184,7 +196,7 @@ static void put_erase(Buffer *out, const SinkTarget *target) {
 static void put_count_keys(Buffer *out, const SinkTarget *target) {
     if (sink_target_deletes(target)) {
         buffer_append_text(out, "SELECT count(*) FROM (");
-        put_winners(out, target);
+        put_winners(out, target, rows_of_attempt);
         buffer_append_text(out, ") AS key WHERE deletes IS NULL");
         return;
     }
@@ -225,7 +237,7 @@ static void put_table_of_new(Buffer *out, const SinkTarget *target) {
 static void put_count_unsettled(Buffer *out, const SinkTarget *target) {
     const char *newer_by = target->table.newer_by;
     buffer_append_text(out, "SELECT count(*) FROM (");
-    put_winners(out, target);
+    put_winners(out, target, rows_of_attempt);
     buffer_append_text(out, sink_target_deletes(target) ? ") AS key WHERE key.deletes IS NULL AND NOT " : ") AS key WHERE NOT ");
     put_exists(out, target);
     if (newer_by) {
@@ -242,8 +254,74 @@ static void put_count_unsettled(Buffer *out, const SinkTarget *target) {
     buffer_append_byte(out, ')');
 }
 
+/* A table as the temporary one of the attempts, whose rows have places from 1, and one for what is
+ * found. */
+static void put_find_start(Buffer *out, const SinkTarget *target) {
+    buffer_append_text(out, "SAVEPOINT sluice_attempt; CREATE TEMPORARY TABLE sluice_find (");
+    put_numbered(out, target, "", false, ", ");
+    buffer_append_text(out, sink_target_deletes(target) ? ", deletes) ON COMMIT DROP AS SELECT " : ") ON COMMIT DROP AS SELECT ");
+    sql_put_columns(out, target, false);
+    if (sink_target_deletes(target)) buffer_append_text(out, ", NULL::text");
+    buffer_append_text(out, " FROM ");
+    postgres_put_table(out, target);
+    buffer_append_text(out, " WITH NO DATA; ALTER TABLE pg_temp.sluice_find ADD COLUMN place bigserial PRIMARY KEY;"
+                            " CREATE TEMPORARY TABLE sluice_found (place bigint, state text, words text, detail text, column_name text)"
+                            " ON COMMIT DROP; COPY pg_temp.sluice_find (");
+    put_numbered(out, target, "", false, ", ");
+    buffer_append_text(out, sink_target_deletes(target) ? ", deletes) FROM STDIN (FORMAT csv)" : ") FROM STDIN (FORMAT csv)");
+}
+
+/*
+ * The rows that are refused, each with the others around it accepted. The search is that of
+ * row_search.h: a range that is refused shrinks until its bad row is alone. All of it is undone by
+ * an error of its own at the end; variables of PL/pgSQL keep their values then.
+ */
+static void put_find(Buffer *out, const SinkTarget *target, Buffer *clears) {
+    buffer_append_text(out, "DO " FIND_QUOTE "\n#variable_conflict use_column\n"
+                            "DECLARE sluice_rows bigint := (SELECT count(*) FROM pg_temp.sluice_find);"
+                            " sluice_low bigint := 1; sluice_high bigint; sluice_window bigint := greatest(1, sluice_rows / 2);"
+                            " sluice_bad_end bigint := 0; sluice_last bigint := 0;"
+                            " sluice_places bigint[] := '{}'; sluice_states text[] := '{}'; sluice_words text[] := '{}';"
+                            " sluice_details text[] := '{}'; sluice_columns text[] := '{}';"
+                            " sluice_state text; sluice_word text; sluice_detail text; sluice_column text;"
+                            " BEGIN BEGIN WHILE sluice_low <= sluice_rows LOOP"
+                            " sluice_high := least(sluice_rows, sluice_low + sluice_window - 1); BEGIN ");
+    if (sink_target_deletes(target)) {
+        put_erase(out, target, rows_of_range);
+        buffer_append_text(out, "; ");
+    }
+    if (target->table.strategy == STRATEGY_MERGE)
+        put_merge(out, target, clears, rows_of_range);
+    else
+        put_append(out, target, rows_of_range);
+    buffer_append_text(out, "; sluice_low := sluice_high + 1;"
+                            " sluice_window := CASE WHEN sluice_low <= sluice_bad_end THEN (sluice_bad_end - sluice_low + 2) / 2"
+                            " ELSE least(sluice_window * 4, sluice_rows) END;"
+                            " EXCEPTION WHEN OTHERS THEN IF sluice_high > sluice_low THEN"
+                            " sluice_bad_end := sluice_high; sluice_window := (sluice_high - sluice_low + 1) / 2; ELSE"
+                            " GET STACKED DIAGNOSTICS sluice_state = RETURNED_SQLSTATE, sluice_word = MESSAGE_TEXT,"
+                            " sluice_detail = PG_EXCEPTION_DETAIL, sluice_column = COLUMN_NAME;"
+                            " sluice_places := sluice_places || sluice_low; sluice_states := sluice_states || sluice_state;"
+                            " sluice_words := sluice_words || sluice_word; sluice_details := sluice_details || sluice_detail;"
+                            " sluice_columns := sluice_columns || sluice_column;"
+                            " sluice_window := greatest(1, 2 * (sluice_low - sluice_last - 1)); sluice_last := sluice_low;"
+                            " sluice_bad_end := 0; sluice_low := sluice_low + 1; END IF; END; END LOOP;"
+                            " RAISE EXCEPTION USING ERRCODE = 'SLUIC'; EXCEPTION WHEN SQLSTATE 'SLUIC' THEN NULL; END;"
+                            " INSERT INTO pg_temp.sluice_found SELECT * FROM unnest(sluice_places, sluice_states, sluice_words,"
+                            " sluice_details, sluice_columns); END " FIND_QUOTE ";"
+                            " SELECT place, state, words, detail, column_name FROM pg_temp.sluice_found ORDER BY place");
+    /* A name of the table's that ends the quotation. */
+    if (strstr(strstr(buffer_text(out), FIND_QUOTE) + strlen(FIND_QUOTE), FIND_QUOTE) !=
+        strstr(buffer_text(out), "END " FIND_QUOTE) + strlen("END "))
+        buffer_clear(out);
+}
+
 void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct, Buffer *clears) {
     *statements = (PostgresStatements){0};
+    if (!sink_target_keeps_rows(target)) {
+        put_find_start(&statements->find_start, target);
+        put_find(&statements->find, target, clears);
+    }
     if (is_direct) {
         buffer_append_text(&statements->start, "SAVEPOINT sluice_attempt; COPY ");
         postgres_put_table(&statements->start, target);
@@ -258,17 +336,17 @@ void postgres_statements_init(PostgresStatements *statements, const SinkTarget *
     buffer_append_text(&statements->start, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
                                            " COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
     if (target->table.strategy == STRATEGY_MERGE) {
-        put_merge(&statements->insert, target, clears);
+        put_merge(&statements->insert, target, clears, rows_of_attempt);
         put_count_keys(&statements->count_keys, target);
         put_count_unsettled(&statements->count_unsettled, target);
-        if (sink_target_deletes(target)) put_erase(&statements->erase, target);
+        if (sink_target_deletes(target)) put_erase(&statements->erase, target, rows_of_attempt);
         if (sink_target_keeps_rows(target)) {
             put_table_of_new(&statements->temporary_table, target);
             put_set_aside(&statements->set_aside, target);
             put_note_new(&statements->note_new, target);
         }
     } else {
-        put_append(&statements->insert, target);
+        put_append(&statements->insert, target, rows_of_attempt);
         if (sink_table_has_key(target)) put_append_naming_duplicates(&statements->duplicates, target);
     }
 }
@@ -283,4 +361,6 @@ void postgres_statements_deinit(PostgresStatements *statements) {
     buffer_deinit(&statements->erase);
     buffer_deinit(&statements->set_aside);
     buffer_deinit(&statements->note_new);
+    buffer_deinit(&statements->find_start);
+    buffer_deinit(&statements->find);
 }

@@ -27,6 +27,13 @@ typedef struct PostgresStatements {
      * those rows from the temporary table whose keys the target had before the import. `note_new`,
      * behind them: the keys of the others, which are not among those in later attempts. */
     Buffer set_aside, note_new;
+    /*
+     * The search for bad rows on the server (postgres_find.h). `find_start`: SAVEPOINT
+     * sluice_attempt, temporary tables, COPY … FROM STDIN. `find` returns the bad rows of what was
+     * copied: place from 1, SQLSTATE, message, detail, column. Both are empty for a target that
+     * keeps rows; `find` is empty if a name cannot be quoted in it.
+     */
+    Buffer find_start, find;
 } PostgresStatements;
 
 /* `clears`: SQL behind the columns that a merge sets (postgres_columns.h); empty: nothing. */

@@ -8,6 +8,11 @@ RowSearch row_search_start(uint64_t first_row) {
     return (RowSearch){.window = UINT64_MAX, .suspect = ROW_SEARCH_NONE, .last_bad = first_row};
 }
 
+RowSearch row_search_resume(uint64_t row, uint64_t window) {
+    check(window > 0);
+    return (RowSearch){.window = window, .suspect = ROW_SEARCH_NONE, .last_bad = row};
+}
+
 void row_search_refused(RowSearch *search, uint64_t first, uint64_t next, uint64_t suspect) {
     check(next - first > 1 && next > first);
     check(suspect == ROW_SEARCH_NONE || (suspect >= first && suspect < next));

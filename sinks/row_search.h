@@ -17,6 +17,8 @@ typedef struct RowSearch {
 
 /* Begins with the whole file as one range. */
 RowSearch row_search_start(uint64_t first_row);
+/* Begins behind other ranges, at `row`, with a range of `window` row numbers. */
+RowSearch row_search_resume(uint64_t row, uint64_t window);
 /* The rows from `first` up to, but not including, `next` (two or more) were refused. The next range
  * is the rows before the suspect (or none), or the suspect alone, or half of the range. */
 void row_search_refused(RowSearch *search, uint64_t first, uint64_t next, uint64_t suspect);

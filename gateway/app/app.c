@@ -40,7 +40,7 @@
 #define LOOPS_MAX 64
 #define DATABASE_RESERVE_MIN (16u << 20)
 #define DATABASE_RESERVE_MAX (64u << 20)
-#define BAD_ROWS_MAX 10000       /* refused rows of one file, above which it fails as a whole */
+#define BAD_ROWS_MAX 100000      /* refused rows of one file, above which it fails as a whole */
 #define RUNNERS_MAX 8            /* kinds of sources */
 #define DESCRIPTORS_WANTED 65536 /* or more, if limits.connections says so */
 

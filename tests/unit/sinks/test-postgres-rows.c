@@ -488,6 +488,86 @@ static void the_search_is_short(void **state) {
     }
 }
 
+/*
+ * Many bad rows: each one is refused with its own reason, and no other. The number of messages does
+ * not grow with each of them, which the blocks that are read show: without the search on the server
+ * each bad row costs about seven.
+ */
+static void many_bad_rows(void **state) {
+    static const struct {
+        const char *constraint;
+        int every; /* a row is bad if n % every is 0 */
+        const char *reason;
+    } cases[] = {
+        {"CHECK (n % 10 <> 0)", 10, "check constraint"}, {"CHECK (n % 2 <> 0)", 2, "check constraint"},
+        {"CHECK (n < 0)", 1, "check constraint"},        {"CHECK (n % 997 <> 0)", 997, "check constraint"},
+        {"REFERENCES parents", 5, "foreign key"},
+    };
+    enum { ROWS = 3000 };
+    SESSION;
+    sql("DROP TABLE IF EXISTS parents CASCADE; CREATE TABLE parents (n bigint PRIMARY KEY);"
+        "INSERT INTO parents SELECT n FROM generate_series(0, %d) AS n WHERE n %% 5 <> 0",
+        ROWS);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int way = 0; way < WAYS; way++) {
+            sql("DROP TABLE IF EXISTS many; CREATE TABLE many (n bigint %s %s, v text)", way == 0 ? "" : "PRIMARY KEY",
+                cases[i].constraint);
+            CASE("many", COLUMNS(way), 1);
+            set_way(&box, way);
+            box.job.bad_rows_max = ROWS;
+            prepare(session, &box);
+            add_numbers(&box.rows[0], 0, ROWS);
+            box.rows[0].block_bytes = 4000;
+            uint64_t blocks = ROWS * 8 / 4000 + 1;
+            import(session, &box);
+            assert_int_equal(box.reject_count, (ROWS + cases[i].every - 1) / cases[i].every);
+            for (size_t k = 0; k < box.reject_count; k++) {
+                assert_int_equal(box.rejects[k].row, k * (size_t)cases[i].every + 1);
+                if (!strstr(box.rejects[k].reason, cases[i].reason)) fail_msg("%s: %s", cases[i].constraint, box.rejects[k].reason);
+            }
+            char wanted[16];
+            (void)snprintf(wanted, sizeof wanted, "%zu", ROWS - box.reject_count);
+            assert_is(wanted, "SELECT count(*) FROM many");
+            if (box.rows[0].blocks_given > 30 * blocks)
+                fail_msg("%s, %s: %llu blocks were read, of %llu", cases[i].constraint, ways[way],
+                         (unsigned long long)box.rows[0].blocks_given, (unsigned long long)blocks);
+        }
+    }
+}
+
+/* What the search on the server cannot do is done without it: a role without temporary tables, a
+ * trigger that swallows rows among bad ones, a table that numbers its rows itself. */
+static void many_bad_rows_that_the_server_does_not_find(void **state) {
+    SESSION;
+    for (int way = 0; way < WAYS; way++) {
+        make_table("odd", way, "IF NEW.n % 7 = 3 THEN RETURN NULL; END IF; IF NEW.n % 7 = 5 THEN RAISE EXCEPTION 'five'; END IF;");
+        CASE("odd", COLUMNS(way), 1);
+        set_way(&box, way);
+        box.job.bad_rows_max = 1000;
+        prepare(session, &box);
+        add_numbers(&box.rows[0], 0, 210);
+        import(session, &box);
+        unsigned five = 0;
+        for (size_t k = 0; k < box.reject_count; k++) {
+            unsigned rest = (unsigned)((box.rejects[k].row - 1) % 7);
+            assert_true(rest == 3 || rest == 5);
+            five += rest == 5;
+            if (rest == 5) assert_string_equal(box.rejects[k].reason, "five");
+        }
+        assert_int_equal(five, 30);
+        assert_rows("SELECT count(*) FROM odd", "150");
+    }
+    sql("DROP TABLE IF EXISTS numbered; CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY, n bigint CHECK (n %% 3 <> 0), v "
+        "text)");
+    CASE("numbered", COLUMNS(0), 1);
+    box.job.bad_rows_max = 1000;
+    prepare(session, &box);
+    add_numbers(&box.rows[0], 0, 300);
+    import(session, &box);
+    assert_int_equal(box.reject_count, 100);
+    assert_rows("SELECT count(*), min(n % 3) FROM numbered", "200|1");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_trigger_raises_belongs_to_its_row),
@@ -507,6 +587,8 @@ int main(void) {
         cmocka_unit_test(row_level_security),
         cmocka_unit_test(rules),
         cmocka_unit_test(the_search_is_short),
+        cmocka_unit_test(many_bad_rows),
+        cmocka_unit_test(many_bad_rows_that_the_server_does_not_find),
     };
     RUN_WITH_POSTGRES(tests);
 }
