@@ -100,3 +100,32 @@ bool uuid_equal(const Uuid *a, const Uuid *b) {
 bool uuid_is_nil(const Uuid *id) {
     return uuid_equal(id, &(Uuid){0});
 }
+
+int uuid_compare(const Uuid *a, const Uuid *b) {
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
+}
+
+bool uuid_time(const Uuid *id, uint64_t *ret_ms) {
+    uint64_t high;
+    if (id->bytes[6] >> 4 != 7) return false;
+    memcpy(&high, id->bytes, sizeof high);
+    *ret_ms = __builtin_bswap64(high) >> 16;
+    return true;
+}
+
+bool uuid_range_is_known(const UuidRange *range) {
+    return !uuid_is_nil(&range->first) && !uuid_is_nil(&range->last);
+}
+
+void uuid_range_add(UuidRange *range, const UuidRange *more) {
+    if (!uuid_range_is_known(range) || !uuid_range_is_known(more)) {
+        *range = (UuidRange){0};
+        return;
+    }
+    if (uuid_compare(&more->first, &range->first) < 0) range->first = more->first;
+    if (uuid_compare(&more->last, &range->last) > 0) range->last = more->last;
+}
+
+bool uuid_range_may_have(const UuidRange *range, const Uuid *id) {
+    return !uuid_range_is_known(range) || (uuid_compare(&range->first, id) <= 0 && uuid_compare(id, &range->last) <= 0);
+}

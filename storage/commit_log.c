@@ -9,15 +9,18 @@
 #include "storage/environment_private.h"
 
 /*
- * The value: header (32 bytes), directory (56 bytes an entry, then 32 bytes a run), u64 XXH3-64 of
+ * The value: header (32 bytes), directory (88 bytes an entry, then 32 bytes a run), u64 XXH3-64 of
  * both, row text of each entry in the order of the directory. All little-endian. A GroupEntry and
- * an OffsetRun in memory have the layout of one on disk.
+ * an OffsetRun in memory have the layout of one on disk. Entries of versions 1 and 2 end before
+ * the ids.
  */
 #define MAGIC 0x474C5153u /* "SQLG" */
-#define VERSION 1u
-#define VERSION_RUNS 2u /* of groups that have runs */
+#define VERSION 3u
+#define VERSION_RUNS 2u    /* entries without ids, and runs */
+#define VERSION_NO_RUNS 1u /* entries without ids, no runs */
 #define HEADER_BYTES 32
-#define ENTRY_BYTES 56
+#define ENTRY_BYTES 88
+#define OLD_ENTRY_BYTES 56 /* before version 3 */
 #define RECORD_RUN_BYTES 32
 #define CHECKSUM_BYTES 8
 
@@ -25,6 +28,7 @@
 #define RUN_BYTES (64u << 10)
 
 _Static_assert(sizeof(GroupEntry) == ENTRY_BYTES, "a GroupEntry is the directory's entry, byte for byte");
+_Static_assert(offsetof(GroupEntry, ids) == OLD_ENTRY_BYTES, "an old entry is the beginning of a GroupEntry");
 _Static_assert(sizeof(OffsetRun) == RECORD_RUN_BYTES, "an OffsetRun is the directory's run, byte for byte");
 
 typedef struct Header {
@@ -116,7 +120,7 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
     }
 
     Header header = {.magic = MAGIC,
-                     .version = run_count > 0 ? VERSION_RUNS : VERSION,
+                     .version = VERSION,
                      .commit = commit,
                      .commit_time = commit_time,
                      .entries = (uint32_t)count,
@@ -250,23 +254,31 @@ static bool runs_hold(const GroupEntry *entries, size_t count, const OffsetRun *
     return at == run_count;
 }
 
+static void get_entries(const char *data, size_t count, size_t entry_size, GroupEntry *entries) {
+    for (size_t i = 0; i < count; i++) {
+        entries[i].ids = (UuidRange){0};
+        memcpy(&entries[i], data + i * entry_size, entry_size);
+    }
+}
+
 /* false: header or directory do not hold. */
 static bool parse(CommitLogReader *reader, Span value, uint64_t commit, GroupView *view) {
     Header header;
     uint64_t checksum;
     if (value.size < HEADER_BYTES + CHECKSUM_BYTES) return false;
     memcpy(&header, value.data, sizeof header);
-    bool has_runs = header.version == VERSION_RUNS;
-    if (header.magic != MAGIC || (header.version != VERSION && !has_runs) || header.commit != commit) return false;
+    if (header.magic != MAGIC || header.version < VERSION_NO_RUNS || header.version > VERSION || header.commit != commit) return false;
+    bool has_runs = header.version >= VERSION_RUNS;
+    size_t entry_size = header.version >= VERSION ? ENTRY_BYTES : OLD_ENTRY_BYTES;
     size_t count = header.entries, run_count = has_runs ? header.runs : 0, room = value.size - HEADER_BYTES - CHECKSUM_BYTES;
-    if (count > room / ENTRY_BYTES || run_count > (room - count * ENTRY_BYTES) / RECORD_RUN_BYTES) return false;
-    size_t entry_bytes = count * ENTRY_BYTES, directory_bytes = HEADER_BYTES + entry_bytes + run_count * RECORD_RUN_BYTES;
+    if (count > room / entry_size || run_count > (room - count * entry_size) / RECORD_RUN_BYTES) return false;
+    size_t entry_bytes = count * entry_size, directory_bytes = HEADER_BYTES + entry_bytes + run_count * RECORD_RUN_BYTES;
     memcpy(&checksum, value.data + directory_bytes, sizeof checksum);
     if (checksum != checksum_of(value.data, directory_bytes)) return false;
 
     make_room(reader, count);
     check(reader->capacity >= count && (count == 0 || reader->entries));
-    if (count) memcpy(reader->entries, value.data + HEADER_BYTES, entry_bytes);
+    get_entries(value.data + HEADER_BYTES, count, entry_size, reader->entries);
     if (has_runs) {
         make_room_for_runs(reader, run_count);
         if (run_count) memcpy(reader->runs, value.data + HEADER_BYTES + entry_bytes, run_count * RECORD_RUN_BYTES);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/span.h"
+#include "base/uuid.h"
 #include "storage/environment.h"
 #include "storage/offset_run.h"
 
@@ -28,6 +29,8 @@ typedef struct GroupEntry {
     usec_t first_time;  /* receive time of the oldest and the newest row, wall time */
     usec_t last_time;
     uint64_t checksum; /* of the row text */
+    /* of the events that gave its rows; nil: an earlier program wrote it, or it has no rows */
+    UuidRange ids;
 } GroupEntry;
 
 /* For writing: the entry (its checksum is computed here), the pieces that together are its row

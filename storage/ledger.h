@@ -65,6 +65,9 @@ typedef struct SliceRecord {
     /* for a sink of a bridge: number of its runs, which ledger_read_runs reads; 0 in a record that
      * was read from a pack */
     uint32_t run_count;
+    /* of the events that gave its rows, or of more of them if a file was divided; nil: an earlier
+     * program wrote it, or it was read from a pack */
+    UuidRange ids;
 } SliceRecord;
 
 typedef struct PackRecord {

@@ -10,10 +10,9 @@
 #include "storage/record.h"
 
 #define VERSION 1
-#define FILE_VERSION 4 /* 3: without left_out; 2: with the whole target; 1: and without first_failed */
-#define SLICE_VERSION 1
-#define SLICE_VERSION_RUNS 2 /* of slices that have runs */
-#define PACK_VERSION 2       /* 1: last_done is a wall time */
+#define FILE_VERSION 4  /* 3: without left_out; 2: with the whole target; 1: and without first_failed */
+#define SLICE_VERSION 3 /* 2: without ids; 1: and without runs */
+#define PACK_VERSION 2  /* 1: last_done is a wall time */
 
 LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row) {
     check(kind == LEDGER_FILE || kind == LEDGER_SLICE || kind == LEDGER_RANGE || kind == LEDGER_WAITING_FILE);
@@ -147,7 +146,7 @@ int ledger_put_slice(Txn *txn, const SliceRecord *slice, const OffsetRun *runs, 
     check(slice->offset <= UINT64_MAX - slice->length);
     check(slice->run_count == 0 || offset_runs_have(runs, slice->run_count, slice->sink, slice->rows));
     _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, LEDGER_SLICE, slice->run_count > 0 ? SLICE_VERSION_RUNS : SLICE_VERSION);
+    record_begin(&record, LEDGER_SLICE, SLICE_VERSION);
     put_uuid(&record, &slice->pack);
     buffer_put_u64(&record, slice->offset);
     buffer_put_u64(&record, slice->length);
@@ -158,7 +157,12 @@ int ledger_put_slice(Txn *txn, const SliceRecord *slice, const OffsetRun *runs, 
     put_time(&record, slice->first_time);
     put_time(&record, slice->last_time);
     put_uuid(&record, &slice->file);
-    if (slice->run_count > 0) offset_runs_put(&record, runs, slice->run_count);
+    put_uuid(&record, &slice->ids.first);
+    put_uuid(&record, &slice->ids.last);
+    if (slice->run_count > 0)
+        offset_runs_put(&record, runs, slice->run_count);
+    else
+        buffer_put_u32(&record, 0);
     LedgerKey key = ledger_row_key(LEDGER_SLICE, slice->sink, slice->first_row);
     return put(txn, &key, &record, error);
 }
@@ -237,6 +241,19 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
     return 0;
 }
 
+/* Version 2 has runs, and from version 3 on there may be none. false: they are not possible. */
+static bool get_runs(Span value, Cursor *fields, SliceRecord *slice, OffsetRuns *runs) {
+    if (record_version(value) < 2) return true;
+    if (record_version(value) > 2) {
+        Cursor ahead = *fields;
+        if (cursor_u32(&ahead) == 0) {
+            *fields = ahead;
+            return !ahead.failed;
+        }
+    }
+    return offset_runs_get(fields, slice->sink, slice->rows, runs, &slice->run_count);
+}
+
 int ledger_decode_slice_and_runs(Span key, Span value, SliceRecord *ret_slice, OffsetRuns *runs, Error *error) {
     SliceRecord slice = {0};
     int result = ledger_parse_row_key(key, &slice.sink, &slice.first_row, error);
@@ -244,7 +261,7 @@ int ledger_decode_slice_and_runs(Span key, Span value, SliceRecord *ret_slice, O
     char what[80];
     (void)snprintf(what, sizeof what, "the slice of sink %" PRIu32 " from row %" PRIu64, slice.sink, slice.first_row);
     Cursor fields;
-    result = record_open(value, LEDGER_SLICE, SLICE_VERSION_RUNS, what, &fields, error);
+    result = record_open(value, LEDGER_SLICE, SLICE_VERSION, what, &fields, error);
     if (result < 0) return result;
     slice.pack = get_uuid(&fields);
     slice.offset = cursor_u64(&fields);
@@ -256,7 +273,11 @@ int ledger_decode_slice_and_runs(Span key, Span value, SliceRecord *ret_slice, O
     slice.first_time = get_time(&fields);
     slice.last_time = get_time(&fields);
     slice.file = get_uuid(&fields);
-    if (record_version(value) >= SLICE_VERSION_RUNS && !offset_runs_get(&fields, slice.sink, slice.rows, runs, &slice.run_count))
+    if (record_version(value) >= 3) {
+        slice.ids.first = get_uuid(&fields);
+        slice.ids.last = get_uuid(&fields);
+    }
+    if (!get_runs(value, &fields, &slice, runs))
         return error_set(error, -EBADMSG, "the record of %s is damaged: its runs are not possible", what);
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;

@@ -23,7 +23,7 @@ typedef struct PackWriter PackWriter; /* the stager's thread */
 
 /* Begins staging/<id>.pack.tmp. There is no file with the final name until pack_finish. */
 int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter **ret_writer, Error *error);
-/* Begins a slice. The caller sets the sink, mapping_version, first_row, rows, times and file of
+/* Begins a slice. The caller sets the sink, mapping_version, first_row, rows, times, ids and file of
  * `slice`. The functions set pack, offset, length, bytes and checksum. `description`: JSON text of
  * the target. Then the row text follows in pieces of whole rows (pack_add_rows), and
  * pack_end_slice. */

@@ -156,6 +156,12 @@ static void describe(const PackWriter *writer, const SliceRecord *slice, Span ta
                   ",\"lastTime\":%" PRId64 ",\"target\":",
                   slice->sink, slice->mapping_version, slice->first_row, slice->rows, slice->first_time, slice->last_time);
     buffer_append_span(out, target.size ? target : SPAN("null"));
+    if (uuid_range_is_known(&slice->ids)) {
+        buffer_append_byte(out, ',');
+        put_uuid_text(out, "firstEventId", &slice->ids.first);
+        put_uuid_text(out, "lastEventId", &slice->ids.last);
+        out->size--; /* no comma at the end */
+    }
     if (slice->run_count > 0) pack_describe_runs(runs, slice->run_count, partitions, out);
     buffer_append_byte(out, '}');
 }

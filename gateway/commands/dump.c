@@ -13,6 +13,7 @@
 #include "gateway/commands/row_dump.h"
 #include "gateway/commands/stopped.h"
 #include "gateway/delivery/writer/versions.h"
+#include "mapping/json_text.h"
 #include "storage/catalog.h"
 #include "storage/commit_log.h"
 #include "storage/pack.h"
@@ -21,6 +22,7 @@
 typedef struct Dump {
     RowDump rows;
     const char *only;  /* "SOURCE/SINK", or NULL */
+    bool list;         /* the parts, and not their rows */
     size_t damaged;    /* parts that could not be read */
     Stopped *stopped;  /* NULL: of pack files */
     uint32_t sink;     /* that `only` names; 0: all */
@@ -33,6 +35,51 @@ static int leave_out(Dump *dump, const Error *why) {
     (void)fprintf(stderr, "sluice dump: %s\n", why->text);
     dump->damaged++;
     return 0;
+}
+
+/* ---- lines of a list ------------------------------------------------------------------------- */
+
+static void put_id(Buffer *out, const char *name, const Uuid *id) {
+    char text[UUID_TEXT_SIZE + 1] = {0};
+    uuid_format(id, text);
+    if (!uuid_is_nil(id)) buffer_printf(out, ",\"%s\":\"%s\"", name, text);
+}
+
+/* What a part of the log and a slice have in common. */
+static int list_part(const char *label, const SliceRecord *slice, uint64_t commit, Error *error) {
+    _cleanup_(buffer_deinit) Buffer line = {0};
+    char from[25], to[25];
+    clock_format_utc(slice->first_time, from);
+    clock_format_utc(slice->last_time, to);
+    buffer_append_text(&line, "{\"sink\":");
+    json_quote(&line, span_of(label));
+    buffer_printf(&line, ",\"firstRow\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"firstTime\":\"%s\",\"lastTime\":\"%s\"", slice->first_row,
+                  slice->rows, from, to);
+    put_id(&line, "firstEventId", &slice->ids.first);
+    put_id(&line, "lastEventId", &slice->ids.last);
+    if (commit > 0) buffer_printf(&line, ",\"commit\":%" PRIu64, commit);
+    put_id(&line, "pack", &slice->pack);
+    put_id(&line, "file", &slice->file);
+    buffer_append_text(&line, "}\n");
+    if (fwrite(line.data, 1, line.size, stdout) == line.size) return 0;
+    return error_set(error, -EIO, "cannot write: %s", strerrordesc_np(errno));
+}
+
+static int list_entry(const char *label, const GroupView *group, const GroupEntry *entry, Error *error) {
+    SliceRecord part = {.first_row = entry->first_row,
+                        .rows = entry->rows,
+                        .first_time = entry->first_time,
+                        .last_time = entry->last_time,
+                        .ids = entry->ids};
+    return list_part(label, &part, group->commit, error);
+}
+
+/* The ids of a slice are in its description, and not in the directory of its pack. */
+static void read_ids(const json_t *description, UuidRange *ret_ids) {
+    UuidRange ids;
+    const char *first = json_string_value(json_object_get(description, "firstEventId"));
+    const char *last = json_string_value(json_object_get(description, "lastEventId"));
+    if (first && last && uuid_parse(span_of(first), &ids.first) && uuid_parse(span_of(last), &ids.last)) *ret_ids = ids;
 }
 
 /* ---- slices ---------------------------------------------------------------------------------- */
@@ -60,12 +107,18 @@ static int dump_described(Dump *dump, SliceReader *reader, const SliceRecord *sl
     if (r != 0) return r > 0 ? -EBADMSG : r;
     json_t *json = json_loadb(description.data, description.size, 0, NULL);
     char *target = json_dumps(json_object_get(json, "target"), JSON_COMPACT);
+    SliceRecord described = *slice;
+    read_ids(json, &described.ids);
     json_decref(json);
     if (!target)
         return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " does not say its columns", slice->sink,
                          slice->first_row);
     char label[32];
     (void)snprintf(label, sizeof label, "sink %" PRIu32, slice->sink);
+    if (dump->list) {
+        free(target);
+        return list_part(label, &described, 0, error);
+    }
     r = row_dump_target(&dump->rows, label, span_of(target), error);
     free(target);
     return r == 0 ? dump_reader(dump, reader, slice, error) : r;
@@ -113,6 +166,7 @@ static int dump_slice(void *context, const SliceRecord *slice, Error *error) {
     Dump *dump = context;
     SliceReader *reader;
     Error why = {0};
+    if (dump->list) return list_part(stopped_label(dump->stopped, slice->sink), slice, 0, error);
     int r = slice_open(dump->stopped->directory.files, slice, &reader, &why);
     if (r == 0) {
         r = dump_reader(dump, reader, slice, &why);
@@ -154,6 +208,7 @@ static int dump_entry(Dump *dump, const GroupView *group, const GroupEntry *entr
     uint64_t from = r == 0 ? totals.staged_row : 0;
     if (entry->first_row + entry->rows <= from) return 0; /* all of them are staged */
     const char *label = stopped_label(stopped, entry->sink);
+    if (dump->list) return list_entry(label, group, entry, error);
     if (!group_rows_intact(entry, rows)) {
         (void)error_set(&why, -EBADMSG, "commit %" PRIu64 " of the log: the checksum of the rows of %s differs", group->commit, label);
         return leave_out(dump, &why);
@@ -215,7 +270,10 @@ static int run(const Arguments *arguments) {
     if (arguments->operand_count > 0 && (arguments_value(arguments, "data") || arguments_value(arguments, "sink")))
         return arguments_wrong(arguments->command, "--data and --sink are for the rows of a data directory, and not for files", NULL);
     Error error = {0};
-    Dump dump = {.rows = {.out = stdout, .csv = format && strcmp(format, "csv") == 0}, .only = arguments_value(arguments, "sink")};
+    if (format && arguments_flag(arguments, "list")) return arguments_wrong(arguments->command, "--list has no other format:", format);
+    Dump dump = {.rows = {.out = stdout, .csv = format && strcmp(format, "csv") == 0},
+                 .only = arguments_value(arguments, "sink"),
+                 .list = arguments_flag(arguments, "list")};
     int r = arguments->operand_count == 0 ? dump_directory(&dump, arguments, &error) : 0;
     for (size_t i = 0; i < arguments->operand_count && r == 0; i++) r = dump_path(&dump, arguments->operands[i], &error);
     if (r == 0 && fflush(stdout) != 0) r = error_set(&error, -EIO, "cannot write the rows: %s", strerrordesc_np(errno));
@@ -237,6 +295,9 @@ const Command command_dump = {
              .sentence = "Data directory of a stopped gateway (default: SLUICE_DATA, else `data`)."},
             {.name = "sink", .argument = "SOURCE/SINK", .sentence = "Only the rows of this sink."},
             {.name = "format", .argument = "FORMAT", .sentence = "`ndjson` (default) or `csv`."},
+            {.name = "list",
+             .sentence = "No rows, but a line for each part of a commit group and each slice, with its rows, times and the "
+                         "smallest and greatest id of its events."},
             {0},
         },
     .operands = "[FILE.pack...]",

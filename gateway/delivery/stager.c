@@ -197,8 +197,14 @@ static int write_slice(Stager *stager, Txn *txn, Stage *stage, PackWriter **writ
     check(parts > 0 && parts <= item->count && out->rows > 0);
     *slice = (SliceRecord){
         .sink = out->sink, .mapping_version = out->mapping_version, .first_row = out->first_row, .rows = out->rows, .file = out->file};
+    bool has_ids = false;
     for (size_t i = 0; i < parts; i++) {
         const GroupEntry *entry = &item->parts[i].entry;
+        if (entry->rows > 0 && has_ids)
+            uuid_range_add(&slice->ids, &entry->ids);
+        else if (entry->rows > 0)
+            slice->ids = entry->ids;
+        has_ids = has_ids || entry->rows > 0;
         if (i == 0 || entry->first_time < slice->first_time) slice->first_time = entry->first_time;
         if (i == 0 || entry->last_time > slice->last_time) slice->last_time = entry->last_time;
     }

@@ -85,6 +85,7 @@ typedef struct AppendPiece {
     /* for a sink of a bridge: number of runs in AppendSink.runs that have its rows, behind those of
      * the piece before */
     size_t run_count;
+    UuidRange ids; /* of the events that gave its rows; nil: not known, or it has no rows */
 } AppendPiece;
 
 /* A run: what the records [first, next) of one partition became in one sink

@@ -227,8 +227,10 @@ static size_t fresh_bytes(const BatchSink *sink) {
 }
 
 /* There is room for them in the open piece. */
-static inline void count_event(BatchSink *sink, size_t bytes, uint32_t rows, usec_t received) {
+static inline void count_event(BatchSink *sink, size_t bytes, uint32_t rows, const Event *event) {
+    usec_t received = event->received;
     check_debug(rows > 0);
+    uuid_range_extend(&sink->piece.ids, &event->id, sink->piece.rows == 0);
     if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
     sink->append.last_time = received;
     sink->piece.bytes += bytes;
@@ -375,12 +377,12 @@ void row_batch_leave(RowPart *part) {
 }
 
 /* The rows of the event at hand are of the part, whose rows have `bytes` then. */
-static inline void count_rows(RowPart *part, const MapFailure *outcome, uint64_t bytes, usec_t received) {
+static inline void count_rows(RowPart *part, const MapFailure *outcome, uint64_t bytes, const Event *event) {
     BatchSink *sink = part->source->sinks, *end = sink + part->source->count;
     do {
         size_t fresh = fresh_bytes(sink);
         if (fresh > 0)
-            count_event(sink, fresh, outcome->rows, received);
+            count_event(sink, fresh, outcome->rows, event);
         else if (outcome->error == MAP_OK && outcome->rows == 0)
             sink->empty++;
         outcome++;
@@ -390,7 +392,7 @@ static inline void count_rows(RowPart *part, const MapFailure *outcome, uint64_t
 }
 
 /* Closes the pieces that the rows would make too large; false: with `more` they are too much. */
-static __attribute__((noinline)) bool keep_rows(RowBatch *batch, RowPart *part, uint64_t more, usec_t received) {
+static __attribute__((noinline)) bool keep_rows(RowBatch *batch, RowPart *part, uint64_t more, const Event *event) {
     BatchSink *sinks = part->source->sinks;
     Arena *arena = &batch->append->arena;
     uint64_t rows = 0;
@@ -401,7 +403,7 @@ static __attribute__((noinline)) bool keep_rows(RowBatch *batch, RowPart *part, 
         if (sinks[i].runs) cut_run(&sinks[i], arena, part->record);
         close_piece(&sinks[i], arena);
     }
-    count_rows(part, batch->maker->failures, part->bytes + more + rows, received);
+    count_rows(part, batch->maker->failures, part->bytes + more + rows, event);
     part->tally.events++;
     part->tally.stored += rows > 0;
     return true;
@@ -416,7 +418,7 @@ static __attribute__((noinline)) bool keep_with_rejects(RowBatch *batch, RowPart
     BatchReject **tail = batch->rejects_tail;
     size_t count = batch->reject_count;
     uint64_t bytes = add_rejects(batch, part, event, content_type);
-    if (!keep_rows(batch, part, bytes, event->received)) {
+    if (!keep_rows(batch, part, bytes, event)) {
         cut_rejects(batch, tail, count);
         return leave(part);
     }
@@ -425,8 +427,8 @@ static __attribute__((noinline)) bool keep_with_rejects(RowBatch *batch, RowPart
     return true;
 }
 
-static __attribute__((noinline)) bool keep_slowly(RowBatch *batch, RowPart *part, usec_t received) {
-    return keep_rows(batch, part, 0, received) || leave(part);
+static __attribute__((noinline)) bool keep_slowly(RowBatch *batch, RowPart *part, const Event *event) {
+    return keep_rows(batch, part, 0, event) || leave(part);
 }
 
 /* For each event: what is mostly so calls nothing, and needs nothing saved on the stack. */
@@ -439,11 +441,11 @@ static inline bool keep_event(RowBatch *batch, RowPart *part, const Event *event
     do {
         size_t row = fresh_bytes(sink);
         bytes += row;
-        if (__builtin_expect(bytes > most || sink->piece.bytes + row > PIECE_BYTES, 0)) return keep_slowly(batch, part, event->received);
+        if (__builtin_expect(bytes > most || sink->piece.bytes + row > PIECE_BYTES, 0)) return keep_slowly(batch, part, event);
     } while (++sink < end);
     part->tally.events++;
     part->tally.stored += bytes > part->bytes;
-    count_rows(part, batch->maker->failures, bytes, event->received);
+    count_rows(part, batch->maker->failures, bytes, event);
     return true;
 }
 

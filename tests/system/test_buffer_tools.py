@@ -63,8 +63,10 @@ def shop(gateway_factory):
 
 
 def send(gateway, first, count):
-    for n in range(first, first + count):
-        assert gateway.post(gateway.url, event(n)).status == 200
+    """The ids of the events."""
+    answers = [gateway.post(gateway.url, event(n)) for n in range(first, first + count)]
+    assert all(answer.status == 200 for answer in answers)
+    return [answer.headers["sluice-event-id"] for answer in answers]
 
 
 def stage(gateway, rows):
@@ -79,9 +81,9 @@ def packs(gateway):
 
 def test_rows_of_the_log_and_of_packs(shop):
     shop.change("PUT", "/sources/shop/sinks/orders/pause")
-    send(shop, 1, 5)
+    ids = send(shop, 1, 5)
     stage(shop, 5)
-    send(shop, 6, 4)
+    ids += send(shop, 6, 4)
     shop.kill()
     before = files_of(shop.data)
 
@@ -98,6 +100,14 @@ def test_rows_of_the_log_and_of_packs(shop):
     assert [json.loads(record["all"]) for record in records] == [values(n)["all"] for n in range(1, 10)]
     # A pack says the number of its sink and not its name.
     assert [row["values"] for row in dump(*packs(shop))] == [values(n) for n in range(1, 6)]
+    # Each part of the log and each slice says between which ids its events lie.
+    for listed, count in ((dump("--data", shop.data, "--list"), 9), (dump("--list", *packs(shop)), 5)):
+        assert sum(part["rows"] for part in listed) == count
+        for part in listed:
+            of_it = ids[part["firstRow"] - 1 : part["firstRow"] - 1 + part["rows"]]
+            assert (part["firstEventId"], part["lastEventId"]) == (min(of_it), max(of_it))
+            assert ("commit" in part) == (part["firstRow"] > 5) and ("pack" in part) == (part["firstRow"] <= 5)
+    assert "--list has no other format" in sluice("dump", "--list", "--format", "csv", expect=2).stderr
     assert files_of(shop.data) == before
 
     # What was imported is in no dump of the directory, and what is refused names what is right.

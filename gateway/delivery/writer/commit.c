@@ -242,6 +242,10 @@ static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const Append *ap
         segment->last = link;
     }
     GroupEntry *entry = &builder->segments[sink->plan->segment].group.entry;
+    if (piece->rows > 0 && entry->rows > 0)
+        uuid_range_add(&entry->ids, &piece->ids);
+    else if (piece->rows > 0)
+        entry->ids = piece->ids;
     entry->rows += piece->rows;
     entry->bytes += piece->bytes;
     if (from->first_time < entry->first_time) entry->first_time = from->first_time;

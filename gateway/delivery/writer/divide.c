@@ -74,6 +74,7 @@ static void cut(Writer *writer, Divide *divide) {
                                      .first_time = slice->first_time,
                                      .last_time = slice->last_time,
                                      .file = id,
+                                     .ids = slice->ids,
                                      .run_count = taken};
             if (taken > 0) runs += taken;
             runs_left -= taken;

@@ -143,6 +143,48 @@ static void other_texts_are_refused(void **state) {
     assert_int_equal(id.bytes[0], 9);
 }
 
+static Uuid id_of(const char *text) {
+    Uuid id;
+    assert_true(uuid_parse(span_of(text), &id));
+    return id;
+}
+
+static void times_are_those_of_version_7(void **state) {
+    uint64_t ms = 9;
+    Uuid id = id_of("017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), other = id_of("017f22e2-79b0-8cc3-98c4-dc0c0c07398f");
+    assert_true(uuid_time(&id, &ms));
+    assert_int_equal(ms, 0x017f22e279b0);
+    ms = 9;
+    assert_false(uuid_time(&other, &ms));
+    assert_false(uuid_time(&(Uuid){0}, &ms));
+    assert_int_equal(ms, 9);
+}
+
+/* In any order, and in both halves of the id. */
+static void a_range_has_the_smallest_and_the_greatest(void **state) {
+    const Uuid ids[] = {id_of("017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), id_of("017f22e2-79b0-7cc3-98c4-dc0c0c073990"),
+                        id_of("017f22e2-79b0-7cc3-78c4-dc0c0c07398f"), id_of("017f22e2-79b1-7cc3-98c4-dc0c0c07398f"),
+                        id_of("017f22e2-79af-7cc3-98c4-dc0c0c07398f"), id_of("f17f22e2-79af-7cc3-98c4-dc0c0c07398f")};
+    const size_t count = sizeof ids / sizeof *ids;
+    for (size_t start = 0; start < count; start++) {
+        UuidRange range = {0};
+        for (size_t i = 0; i < count; i++) uuid_range_extend(&range, &ids[(start + i) % count], i == 0);
+        assert_true(uuid_equal(&range.first, &ids[4]) && uuid_equal(&range.last, &ids[5]));
+    }
+    UuidRange range = {ids[2], ids[0]}, more = {ids[0], ids[3]};
+    assert_true(uuid_range_may_have(&range, &ids[2]) && uuid_range_may_have(&range, &ids[0]));
+    assert_false(uuid_range_may_have(&range, &ids[1]));
+    assert_false(uuid_range_may_have(&range, &ids[4]));
+    uuid_range_add(&range, &more);
+    assert_true(uuid_equal(&range.first, &ids[2]) && uuid_equal(&range.last, &ids[3]));
+    /* What is not known makes the sum unknown. */
+    uuid_range_add(&range, &(UuidRange){0});
+    assert_false(uuid_range_is_known(&range));
+    uuid_range_add(&range, &more);
+    assert_false(uuid_range_is_known(&range));
+    assert_true(uuid_range_may_have(&range, &ids[5]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layout_is_version_7),
@@ -153,6 +195,8 @@ int main(void) {
         cmocka_unit_test(text_goes_both_ways),
         cmocka_unit_test(each_byte_has_its_digits_at_each_place),
         cmocka_unit_test(other_texts_are_refused),
+        cmocka_unit_test(times_are_those_of_version_7),
+        cmocka_unit_test(a_range_has_the_smallest_and_the_greatest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,14 @@ static void test_round_trip(void **state) {
     Span large[] = {{.data = noise, .size = 70001}, {.data = noise + 5, .size = 1}, {.data = noise + 9, .size = 300000}};
     Span exact[] = {{.data = noise, .size = 64 << 10}};
     GroupSegment segments[] = {
-        {.entry = {.sink = 1, .mapping_version = 9, .first_row = 1, .rows = 2, .bytes = 5, .first_time = 100, .last_time = 200},
+        {.entry = {.sink = 1,
+                   .mapping_version = 9,
+                   .first_row = 1,
+                   .rows = 2,
+                   .bytes = 5,
+                   .first_time = 100,
+                   .last_time = 200,
+                   .ids = {.first.bytes = {1, [15] = 2}, .last.bytes = {1, [15] = 3}}},
          .pieces = tiny,
          .piece_count = 3},
         {.entry = {.sink = 5, .mapping_version = 1, .first_row = 77, .rows = 3, .bytes = 370002, .first_time = -1, .last_time = 4},
@@ -61,7 +68,7 @@ static void test_round_trip(void **state) {
     assert_int_equal(view.commit, 1);
     assert_int_equal(view.commit_time, 12345);
     assert_int_equal(view.count, 3);
-    assert_int_equal(view.value_bytes, 32 + 3 * 56 + 8 + 5 + 370002 + (64 << 10));
+    assert_int_equal(view.value_bytes, 32 + 3 * 88 + 8 + 5 + 370002 + (64 << 10));
     for (size_t i = 0; i < 3; i++) {
         assert_memory_equal(&view.entries[i], &segments[i].entry, sizeof(GroupEntry));
         assert_true(group_rows_intact(&view.entries[i], view.rows[i]));
@@ -116,11 +123,11 @@ static void test_groups_with_runs(void **state) {
 
     txn = fixture_read(&fixture);
     assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
-    assert_int_equal(value.size, 32 + 3 * 56 + 4 * 32 + 8 + 8);
-    assert_memory_equal(value.data, "SQLG\2\0\0\0", 8);
+    assert_int_equal(value.size, 32 + 3 * 88 + 4 * 32 + 8 + 8);
+    assert_memory_equal(value.data, "SQLG\3\0\0\0", 8);
     assert_memory_equal(value.data + 24, "\3\0\0\0\4\0\0\0", 8);
     /* The second run: sink, partition, first, next, rows. */
-    assert_memory_equal(value.data + 32 + 3 * 56 + 32, "\2\0\0\0\1\0\0\0\3\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 32);
+    assert_memory_equal(value.data + 32 + 3 * 88 + 32, "\2\0\0\0\1\0\0\0\3\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 32);
     CommitLogReader *reader;
     GroupView view;
     const OffsetRun *runs;
@@ -154,7 +161,7 @@ static void test_flipped_bits_of_runs_are_noticed(void **state) {
     Txn *txn = fixture_write(&fixture);
     append_runs(txn, 1);
     fixture_commit(txn);
-    for (size_t bit = 0; bit < 8 * (32 + 3 * 56 + 4 * 32 + 8); bit++) {
+    for (size_t bit = 0; bit < 8 * (32 + 3 * 88 + 4 * 32 + 8); bit++) {
         CommitLogReader *reader;
         GroupView view;
         fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
@@ -175,17 +182,19 @@ static void test_runs_that_cannot_be(void **state) {
         size_t offset;
         char byte;
     } changes[] = {
-        {32 + 3 * 56, 1},       /* the first run is of a sink without runs: it has not so many rows */
-        {32 + 3 * 56, 3},       /* of a sink that has no entry */
-        {32 + 3 * 56 + 4, 0},   /* of no partition */
-        {32 + 3 * 56 + 8, 3},   /* without records */
-        {32 + 3 * 56 + 15, -1}, /* below the first offset */
-        {32 + 3 * 56 + 24, 1},  /* with a row too many */
-        {32 + 2 * 56 + 16, 1},  /* the entry has a row that is in no run */
+        {32 + 3 * 88, 1},       /* the first run is of a sink without runs: it has not so many rows */
+        {32 + 3 * 88, 3},       /* of a sink that has no entry */
+        {32 + 3 * 88 + 4, 0},   /* of no partition */
+        {32 + 3 * 88 + 8, 3},   /* without records */
+        {32 + 3 * 88 + 15, -1}, /* below the first offset */
+        {32 + 3 * 88 + 24, 1},  /* with a row too many */
+        {32 + 2 * 88 + 16, 1},  /* the entry has a row that is in no run */
         {28, 3},                /* a run less than there is room for */
         {28, 5},
-        {4, 1}, /* a version that has none */
-        {4, 3}, /* a version that is not known */
+        {4, 0}, /* no version */
+        {4, 1}, /* a version whose entries are shorter */
+        {4, 2},
+        {4, 4}, /* a version that is not known */
     };
     Fixture fixture;
     char key[8];
@@ -201,9 +210,9 @@ static void test_runs_that_cannot_be(void **state) {
         assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
         assert_true(value.size <= sizeof bytes);
         memcpy(bytes, value.data, value.size);
-        size_t directory = 32 + 3 * 56 + 4 * 32, size = value.size;
+        size_t directory = 32 + 3 * 88 + 4 * 32, size = value.size;
         if (changed) bytes[changes[i].offset] = changes[i].byte;
-        if (changed && changes[i].offset == 28) directory = 32 + 3 * 56 + 32 * (size_t)changes[i].byte;
+        if (changed && changes[i].offset == 28) directory = 32 + 3 * 88 + 32 * (size_t)changes[i].byte;
         if (directory + 8 > size) directory = size - 8;
         uint64_t checksum = checksum_of(bytes, directory);
         memcpy(bytes + directory, &checksum, 8);
@@ -217,36 +226,64 @@ static void test_runs_that_cannot_be(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* A group without runs is what a program before runs wrote and reads. */
-static void test_a_group_without_runs_is_version_1(void **state) {
+static void put_old_header(Buffer *out, uint16_t version, uint32_t entries, uint32_t runs) {
+    buffer_append_text(out, "SQLG");
+    buffer_put_u16(out, version);
+    buffer_put_u16(out, 0);
+    buffer_put_u64(out, 1);
+    buffer_put_u64(out, 10);
+    buffer_put_u32(out, entries);
+    buffer_put_u32(out, runs);
+}
+
+static void put_old_entry(Buffer *out, uint32_t sink, uint64_t rows, Span text) {
+    buffer_put_u32(out, sink);
+    buffer_put_u32(out, 2);
+    buffer_put_u64(out, 1);
+    buffer_put_u64(out, rows);
+    buffer_put_u64(out, text.size);
+    buffer_put_u64(out, 5);
+    buffer_put_u64(out, 6);
+    buffer_put_u64(out, checksum_of(text.data, text.size));
+}
+
+/* Groups of earlier programs are read; the ids of their events are not known. */
+static void test_groups_of_earlier_versions(void **state) {
     Fixture fixture;
     char key[8];
-    Span value, text = SPAN("row 1\n");
-    Buffer old = {0};
+    Span text = SPAN("row 1\n");
     fixture_init(&fixture, 1 << 20);
-    Txn *txn = fixture_write(&fixture);
-    append_one(txn, 1);
-    buffer_append_text(&old, "SQLG");
-    buffer_put_u16(&old, 1);
-    buffer_put_u16(&old, 0);
-    buffer_put_u64(&old, 1);
-    buffer_put_u64(&old, 10);
-    buffer_put_u32(&old, 1);
-    buffer_put_u32(&old, 0);
-    buffer_put_u32(&old, 7);
-    buffer_put_u32(&old, 2);
-    buffer_put_u64(&old, 1);
-    buffer_put_u64(&old, 1);
-    buffer_put_u64(&old, text.size);
-    buffer_put_u64(&old, 5);
-    buffer_put_u64(&old, 6);
-    buffer_put_u64(&old, checksum_of(text.data, text.size));
-    buffer_put_u64(&old, checksum_of(old.data, old.size));
-    buffer_append_span(&old, text);
-    assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
-    assert_true(span_equal(value, buffer_span(&old)));
-    txn_abort(txn);
-    buffer_deinit(&old);
+    for (uint16_t version = 1; version <= 2; version++) {
+        Buffer old = {0};
+        CommitLogReader *reader;
+        GroupView view;
+        Txn *txn = fixture_write(&fixture);
+        append_one(txn, 1);
+        put_old_header(&old, version, 2, version - 1u);
+        put_old_entry(&old, 2, 1, text);
+        put_old_entry(&old, 7, 1, text);
+        if (version == 2) {
+            OffsetRun run = {.sink = 7, .partition = 3, .first = 0, .next = 5, .rows = 1};
+            buffer_append(&old, &run, sizeof run);
+        }
+        buffer_put_u64(&old, checksum_of(old.data, old.size));
+        buffer_append_span(&old, text);
+        buffer_append_span(&old, text);
+        assert_ok(db_put(txn, DB_LOG, key_of(1, key), buffer_span(&old), error));
+        assert_ok(commit_log_reader_new(txn, 1, &reader, error));
+        assert_ok(commit_log_read(reader, &view, error));
+        assert_int_equal(view.count, 2);
+        assert_int_equal(view.run_count, version - 1u);
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(view.entries[i].sink, i == 0 ? 2 : 7);
+            assert_int_equal(view.entries[i].last_time, 6);
+            assert_true(group_rows_intact(&view.entries[i], view.rows[i]));
+            assert_false(uuid_range_is_known(&view.entries[i].ids));
+        }
+        commit_log_reader_free(reader);
+        txn_abort(txn);
+        buffer_deinit(&old);
+    }
     fixture_deinit(&fixture);
 }
 
@@ -328,7 +365,7 @@ static void test_commit_numbers_only_grow(void **state) {
 static void test_flipped_bits_are_noticed(void **state) {
     Fixture fixture;
     char key[8];
-    size_t directory_bits = 8 * (32 + 56 + 8);
+    size_t directory_bits = 8 * (32 + 88 + 8);
     fixture_init(&fixture, 4 << 20);
     Txn *txn = fixture_write(&fixture);
     append_one(txn, 1);
@@ -444,7 +481,7 @@ int main(void) {
         cmocka_unit_test(test_groups_with_runs),
         cmocka_unit_test(test_flipped_bits_of_runs_are_noticed),
         cmocka_unit_test(test_runs_that_cannot_be),
-        cmocka_unit_test(test_a_group_without_runs_is_version_1),
+        cmocka_unit_test(test_groups_of_earlier_versions),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_ten_thousand_groups_and_trim),
         cmocka_unit_test(test_commit_numbers_only_grow),

@@ -1,7 +1,10 @@
 #include "tests/unit/storage/fixture.h"
 
+#include "base/buffer.h"
 #include "base/random.h"
 #include "storage/ledger.h"
+#include "storage/ledger_private.h"
+#include "storage/record.h"
 
 /* A file of sink `sink` whose texts are literals: the ledger copies what it stores. */
 static FileRecord make_file(uint64_t id, uint32_t sink, uint64_t first_row) {
@@ -296,6 +299,58 @@ static void test_slices_of_rows(void **state) {
         count = 0;
         assert_ok(ledger_visit_slices(txn, 1, cases[i].first, cases[i].rows, count_slice, &count, error));
         assert_int_equal(count, cases[i].slices);
+    }
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+static int take_slice(void *context, const SliceRecord *slice, Error *error) {
+    *(SliceRecord *)context = *slice;
+    return 0;
+}
+
+/* The ids of the events come back; records of earlier programs have none. */
+static void test_ids_of_slices(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord file = make_file(1, 3, 1);
+    OffsetRun run = {.sink = 3, .partition = 1, .first = 5, .next = 9, .rows = 4};
+    assert_ok(ledger_open_file(txn, &file, error));
+    add_pack(txn, 50);
+    for (uint32_t runs = 0; runs <= 1; runs++) {
+        SliceRecord slice = make_slice(&file, 50, 4), read = {0};
+        OffsetRuns read_runs = {0};
+        slice.run_count = runs;
+        slice.ids = (UuidRange){fixture_id(7), fixture_id(70)};
+        assert_ok(ledger_add_slice(txn, &file, &slice, &run, error));
+        assert_ok(ledger_visit_slices(txn, 3, slice.first_row, 1, take_slice, &read, error));
+        assert_true(uuid_equal(&read.ids.first, &slice.ids.first) && uuid_equal(&read.ids.last, &slice.ids.last));
+        assert_int_equal(read.run_count, runs);
+        assert_ok(ledger_read_runs(txn, 3, slice.first_row, &read_runs, error));
+        assert_int_equal(read_runs.count, runs);
+        offset_runs_deinit(&read_runs);
+
+        Buffer old = {0};
+        LedgerKey key = ledger_row_key(LEDGER_SLICE, 3, slice.first_row);
+        record_begin(&old, LEDGER_SLICE, (unsigned char)(1 + runs));
+        buffer_append(&old, slice.pack.bytes, 16);
+        buffer_put_u64(&old, slice.offset);
+        buffer_put_u64(&old, slice.length);
+        buffer_put_u32(&old, slice.mapping_version);
+        buffer_put_u64(&old, slice.rows);
+        buffer_put_u64(&old, slice.bytes);
+        buffer_put_u64(&old, slice.checksum);
+        buffer_put_u64(&old, (uint64_t)slice.first_time);
+        buffer_put_u64(&old, (uint64_t)slice.last_time);
+        buffer_append(&old, slice.file.bytes, 16);
+        if (runs > 0) offset_runs_put(&old, &run, 1);
+        record_seal(&old);
+        assert_ok(db_put(txn, DB_FILES, ledger_key_span(&key), buffer_span(&old), error));
+        buffer_deinit(&old);
+        assert_ok(ledger_visit_slices(txn, 3, slice.first_row, 1, take_slice, &read, error));
+        assert_false(uuid_range_is_known(&read.ids));
+        assert_true(read.run_count == runs && read.rows == 4 && uuid_equal(&read.file, &slice.file));
     }
     txn_abort(txn);
     fixture_deinit(&fixture);
@@ -683,15 +738,11 @@ static void test_against_a_model(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life_of_a_file),
-        cmocka_unit_test(test_violations_are_refused),
-        cmocka_unit_test(test_ranges_merge),
-        cmocka_unit_test(test_slices_of_rows),
-        cmocka_unit_test(test_unknown_packs_are_found_among_many),
-        cmocka_unit_test(test_damage_is_noticed),
-        cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
-        cmocka_unit_test(test_map_full),
-        cmocka_unit_test(test_against_a_model),
+        cmocka_unit_test(test_life_of_a_file),    cmocka_unit_test(test_violations_are_refused),
+        cmocka_unit_test(test_ranges_merge),      cmocka_unit_test(test_slices_of_rows),
+        cmocka_unit_test(test_ids_of_slices),     cmocka_unit_test(test_unknown_packs_are_found_among_many),
+        cmocka_unit_test(test_damage_is_noticed), cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
+        cmocka_unit_test(test_map_full),          cmocka_unit_test(test_against_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

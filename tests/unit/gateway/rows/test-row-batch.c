@@ -398,6 +398,52 @@ static void bytes_in_flight_are_of_rows_and_of_what_is_elsewhere(void **state) {
     assert_int_equal(world.usage.large_bytes + world.usage.in_flight_bytes, 0);
 }
 
+static void ids_are(const Append *append, uint32_t number, size_t piece, unsigned first, unsigned last) {
+    const UuidRange *ids = &sink_of(append, number)->pieces[piece].ids;
+    assert_int_equal(ids->first.bytes[0], first);
+    assert_int_equal(ids->last.bytes[0], last);
+}
+
+/* Of each piece: the ids of the events that gave its rows, whatever their order, and none of an
+ * event that gave it no row or was taken back. */
+static void pieces_have_the_ids_of_their_events(void **state) {
+    static char large[4000];
+    RowPart part;
+    add_source(BODY_SINK(QUARANTINE), PATH_SINK(QUARANTINE), 0);
+    begin_world(PART_BYTES, 64 << 20);
+    memset(large, ' ', sizeof large - 1);
+    memcpy(large, "{\"a\":1}", 7);
+    begin(&part, 0);
+    add(&part, "{\"b\":1}", 4); /* no row for the second sink */
+    add(&part, "{\"a\":1}", 5);
+    add(&part, "{\"a\":1}", 6);
+    add(&part, "{\"b\":1}", 7);
+    end(&part);
+    begin(&part, 0);
+    add(&part, "{\"a\":1}", 3); /* a part with an older id */
+    end(&part);
+    begin(&part, 0);
+    add(&part, "{\"a\":1}", 1);
+    add(&part, "{\"a\":1}", 9);
+    row_batch_undo(&world.batch, &part);
+    Append *append = row_batch_seal(&world.batch);
+    ids_are(append, 1, 0, 3, 7);
+    ids_are(append, 2, 0, 3, 6);
+    back(append, APPEND_DONE);
+
+    begin(&part, 0);
+    for (unsigned id = 1; id <= 250; id++) add(&part, id == 250 ? "{\"a\":1}" : large, id);
+    for (unsigned i = 0; i < 50; i++) add(&part, large, 250);
+    end(&part);
+    append = row_batch_seal(&world.batch);
+    const AppendSink *sink = sink_of(append, 1);
+    assert_true(sink->piece_count == 2 && sink->pieces[0].rows < 300);
+    unsigned before = sink->pieces[0].rows < 250 ? (unsigned)sink->pieces[0].rows : 250;
+    ids_are(append, 1, 0, 1, before);
+    ids_are(append, 1, 1, before < 250 ? before + 1 : 250, 250);
+    back(append, APPEND_DONE);
+}
+
 static void nothing_is_stored_of_a_dry_run(void **state) {
     (void)state;
     RowPart part;
@@ -861,6 +907,7 @@ int main(void) {
         TEST(a_masking_source_keeps_no_event),
         TEST(what_is_too_much_is_left_out),
         TEST(bytes_in_flight_are_of_rows_and_of_what_is_elsewhere),
+        TEST(pieces_have_the_ids_of_their_events),
         TEST(nothing_is_stored_of_a_dry_run),
         TEST(a_piece_has_no_more_runs_than_a_group_takes),
         TEST(runs_are_undone_and_dropped),
