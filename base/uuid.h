@@ -54,17 +54,21 @@ bool uuid_range_is_known(const UuidRange *range);
 /* Could the id be one of them? Also true if they are not known. */
 bool uuid_range_may_have(const UuidRange *range, const Uuid *id);
 
-/* Adds one id to the ids of a range, which is all-zero before the first one. Inline and short if
- * ids ascend, as this is done for each event. */
-static inline void uuid_range_extend(UuidRange *range, const Uuid *id, bool is_first) {
-    uint64_t high, last;
-    memcpy(&high, id->bytes, sizeof high);
-    memcpy(&last, range->last.bytes, sizeof last);
-    if (__builtin_expect(is_first, 0)) range->first = *id;
-    if (__builtin_expect(__builtin_bswap64(high) > __builtin_bswap64(last), 1)) {
+/* Half of an id, 0 or 1, as a number in the order of its bytes. */
+static inline uint64_t uuid_half(const Uuid *id, size_t half) {
+    uint64_t word;
+    memcpy(&word, id->bytes + 8 * half, sizeof word);
+    return __builtin_bswap64(word);
+}
+
+/* Adds one id to the ids of a range, whose `first` was set to the first of them while `last` was
+ * nil. It is done for each event, so it is short if ids ascend, and calls nothing. */
+static inline void uuid_range_extend(UuidRange *range, const Uuid *id) {
+    uint64_t high = uuid_half(id, 0), first = uuid_half(&range->first, 0), last = uuid_half(&range->last, 0);
+    if (__builtin_expect(high > last, 1)) {
         range->last = *id;
         return;
     }
-    if (uuid_compare(id, &range->first) < 0) range->first = *id;
-    if (uuid_compare(id, &range->last) > 0) range->last = *id;
+    if (high < first || (high == first && uuid_half(id, 1) < uuid_half(&range->first, 1))) range->first = *id;
+    if (high == last && uuid_half(id, 1) > uuid_half(&range->last, 1)) range->last = *id;
 }

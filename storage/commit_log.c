@@ -162,6 +162,36 @@ int commit_log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *
     return 0;
 }
 
+int commit_log_since(Txn *txn, usec_t time, uint64_t *ret_commit, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    uint64_t low, high;
+    int result = commit_log_bounds(txn, &low, &high, error);
+    if (result == 0) result = db_cursor(txn, DB_LOG, &cursor, error);
+    if (result < 0) return result;
+    high++;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2, found;
+        char seek[8];
+        Header header;
+        store_be64(seek, middle);
+        Span key = {.data = seek, .size = sizeof seek}, value;
+        result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+        if (result == 0) result = commit_of(key, &found, error);
+        if (result < 0) return result;
+        bool is_later = result == DB_NOT_FOUND || found >= high; /* nothing is in the upper half */
+        if (!is_later && value.size >= sizeof header) {
+            memcpy(&header, value.data, sizeof header);
+            is_later = header.commit_time >= time;
+        }
+        if (is_later)
+            high = middle;
+        else
+            low = found + 1;
+    }
+    *ret_commit = low;
+    return 0;
+}
+
 int commit_log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
     check(txn_may_write(txn));
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;

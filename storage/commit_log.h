@@ -51,6 +51,10 @@ typedef struct GroupSegment {
 int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error);
 /* Returns the first and the last commit number; both are 0 if the log is empty. */
 int commit_log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error);
+/* Returns the number of the first group that was committed at `time` (wall) or later; above the
+ * last one if there is none. Commit times never decrease. A group whose header cannot be read counts
+ * as earlier. */
+int commit_log_since(Txn *txn, usec_t time, uint64_t *ret_commit, Error *error);
 /* Deletes groups before `commit`, the oldest one first, at most `most` of them (LMDB needs free
  * pages to delete). */
 int commit_log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);

@@ -221,6 +221,19 @@ int ledger_keep_unknown_packs(Txn *txn, Uuid *ids, size_t *count, Error *error);
  * for a new sink. */
 int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error);
 
+/* Visits the slices of the sink that may have rows of the event, by first row: those whose ids may
+ * have it (uuid_range_may_have) or, if their ids are not known, whose receive times fit the time of
+ * its id. `from`, `to`: wall time; from the first slice with rows received at `from` or later, up
+ * to the first one whose rows were received after `to`. A search is binary if `from` is above
+ * INT64_MIN; it may miss slices if the clock jumped back meanwhile. -EBADMSG: a record on the way
+ * is damaged. */
+int ledger_visit_event_slices(Txn *txn, uint32_t sink, const Uuid *event, usec_t from, usec_t to, SliceVisit visit, void *context,
+                              Error *error);
+/* The slice with the lowest row. 0 or LEDGER_NOT_FOUND. */
+int ledger_first_slice(Txn *txn, uint32_t sink, SliceRecord *ret_slice, Error *error);
+/* 0, or LEDGER_NOT_FOUND: the row is not staged, and nothing else was decided about it. */
+int ledger_row_state(Txn *txn, uint32_t sink, uint64_t row, RangeState *ret_state, Error *error);
+
 typedef struct ForgottenPack {
     Uuid id;
     uint64_t bytes;

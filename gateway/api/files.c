@@ -45,7 +45,7 @@ static bool has_failed(const FileRecord *file) {
     return file->state == FILE_EXPIRED || (file->state == FILE_CLOSED && file->attempts > 0);
 }
 
-static const char *state_name(FileState state) {
+const char *files_state_name(FileState state) {
     static const char *const names[] = {[FILE_OPEN] = "writing",
                                         [FILE_CLOSED] = "importing",
                                         [FILE_IMPORTED] = "imported",
@@ -98,8 +98,8 @@ static json_t *where_json(const FileRecord *file) {
 static json_t *file_json(const FileRecord *file, const FileRecord *blocker, bool in_order) {
     bool keyed;
     json_t *table = table_of(file, &keyed);
-    json_t *json = json_pack("{s:o, s:s, s:o, s:o, s:I}", "fileId", uuid_json(&file->id), "state", state_name(file->state), "table", table,
-                             "closeReason", reason_json(file->reason), "firstRow", (json_int_t)file->first_row);
+    json_t *json = json_pack("{s:o, s:s, s:o, s:o, s:I}", "fileId", uuid_json(&file->id), "state", files_state_name(file->state), "table",
+                             table, "closeReason", reason_json(file->reason), "firstRow", (json_int_t)file->first_row);
     check(json);
     set(json, "openedAt", statistics_time_json(file->opened));
     if (file->closed != 0) set(json, "closingAt", statistics_time_json(file->closed));

@@ -30,6 +30,7 @@ static const ApiRoute routes[] = {
     {"POST", BRANCH "/connections/{connection}/test", ROLE_OPERATOR, API_NO_BODY, 0, api_connections_test, {0}},
     {"GET", BRANCH "/status", ROLE_READ, API_NO_BODY, 0, api_status, {0}},
     {"GET", BRANCH "/aggregation/sources", ROLE_READ, API_NO_BODY, 0, api_aggregation, {"afterId", "limit"}},
+    {"GET", BRANCH "/events/{event}", ROLE_READ, API_NO_BODY, 0, api_events_get, {"sourceId"}},
     {"GET", BRANCH "/sources", ROLE_READ, API_NO_BODY, 0, api_sources_list, {"afterId", "limit"}},
     {"POST", BRANCH "/sources", ROLE_ADMIN, API_JSON, 0, api_sources_create, {0}},
     {"GET", SOURCE, ROLE_READ, API_NO_BODY, 0, api_sources_get, {0}},
@@ -175,7 +176,7 @@ static void path_split(Path *path, const char *text) {
 }
 
 typedef struct PathNames {
-    const char *branch, *source, *sink, *task, *connection, *file;
+    const char *branch, *source, *sink, *task, *connection, *file, *event;
 } PathNames;
 
 static bool path_matches(const Path *path, const char *pattern, PathNames *ret_names) {
@@ -197,6 +198,8 @@ static bool path_matches(const Path *path, const char *pattern, PathNames *ret_n
             names.connection = segment;
         } else if (strncmp(at, "{file}", size) == 0) {
             names.file = segment;
+        } else if (strncmp(at, "{event}", size) == 0) {
+            names.event = segment;
         } else if (strlen(segment) != size || strncmp(at, segment, size) != 0) {
             return false;
         }
@@ -325,6 +328,7 @@ static bool look_up(ApiRequest *request, const ApiRoute *route, const PathNames 
     request->task_id = names->task;
     request->connection = names->connection;
     request->file_id = names->file;
+    request->event_id = names->event;
     if (names->branch && strcmp(names->branch, "default") != 0 && strcmp(names->branch, options->branch) != 0) {
         api_fail(request, 404, "branchNotFound", "There is no branch \"%.60s\".", names->branch);
         return false;

@@ -22,7 +22,7 @@ typedef struct ApiRequest {
     const char *by; /* description of the token */
     /* from the path; NULL unless the route names them. The definitions are there and not deleted,
      * unless the route takes deleted ones */
-    const char *source_id, *sink_id, *task_id, *connection, *file_id;
+    const char *source_id, *sink_id, *task_id, *connection, *file_id, *event_id;
     RegistrySource *source;
     RegistrySink *sink;
     const char *parameters[API_PARAMETERS_MAX]; /* values in the order of the route's names, decoded; NULL: not given */
@@ -117,6 +117,8 @@ void api_statistics_total(ApiRequest *request);
 void api_statistics_files(ApiRequest *request);
 void api_files_retry(ApiRequest *request);
 void api_files_delete(ApiRequest *request);
+/* events.c */
+void api_events_get(ApiRequest *request); /* parameter 0: sourceId */
 /* rejects.c */
 void api_rejects_list(ApiRequest *request);
 void api_rejects_delete(ApiRequest *request);

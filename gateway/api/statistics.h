@@ -24,6 +24,8 @@ void statistics_drop_aspects(SinkAspects *aspects);
 json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *aspects, usec_t now);
 /* {recordsCount, size, firstRecordAt, lastRecordAt} of rows that are somewhere; times: wall, 0: null. */
 json_t *statistics_level_json(uint64_t rows, uint64_t bytes, usec_t first, usec_t last);
+/* As the list of files says it: "writing", "importing", … */
+const char *files_state_name(FileState state);
 json_t *statistics_time_json(usec_t wall); /* null for 0 */
 /* null for "". */
 json_t *statistics_error_json(const char *last_error);

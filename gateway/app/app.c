@@ -24,6 +24,7 @@
 #include "gateway/commands/commands.h"
 #include "gateway/control/control.h"
 #include "gateway/delivery/backup.h"
+#include "gateway/delivery/finder.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/stager.h"
 #include "gateway/delivery/writer/writer.h"
@@ -61,11 +62,14 @@ struct App {
     Stager *stager;
     Thread stager_thread;
     bool stager_runs;
+    Finder *finder;
+    Thread finder_thread;
+    bool finder_runs;
     Writer *writer;
     Thread writer_thread;
     bool writer_runs;
     bool writer_drains;      /* it has its MESSAGE_DRAIN */
-    atomic_bool end_threads; /* the thin threads of W and S look at it */
+    atomic_bool end_threads; /* the thin threads of W, S and F look at it */
     Loaders *loaders;
     Backups *backups;         /* NULL: none are made */
     Snapshot *first_snapshot; /* until the loops have it */
@@ -98,6 +102,13 @@ static void *run_stager(void *context) {
     App *app = context;
     while (!atomic_load(&app->end_threads))
         if (!stager_step(app->stager)) (void)mailbox_wait(stager_mailbox(app->stager), USEC_NEVER);
+    return NULL;
+}
+
+static void *run_finder(void *context) {
+    App *app = context;
+    while (!atomic_load(&app->end_threads))
+        if (!finder_step(app->finder)) (void)mailbox_wait(finder_mailbox(app->finder), USEC_NEVER);
     return NULL;
 }
 
@@ -353,6 +364,13 @@ static int start_backups(App *app, Error *error) {
     return backups_start(&options, &app->backups, error);
 }
 
+static int start_finder(App *app, Error *error) {
+    app->finder = finder_new(app->environment, app->directory.files, clock_system(), &app->end_threads);
+    int r = thread_start(&app->finder_thread, "finder", run_finder, app, error);
+    app->finder_runs = r == 0;
+    return r;
+}
+
 static int start_definitions(App *app, Error *error) {
     return control_begin(app->control, writer_mailbox(app->writer), &app->first_snapshot, error);
 }
@@ -456,6 +474,7 @@ static int start_admin(App *app, Error *error) {
         .lender = app->writer,
         .loaders = app->loaders,
         .backups = app->backups ? backups_mailbox(app->backups) : NULL,
+        .finder = finder_mailbox(app->finder),
         .templates = app->templates,
         .runners = app->runners,
         .intake_url = app->intake_url,
@@ -484,6 +503,7 @@ static const struct {
     {"backups", start_backups},
     {"bridges", start_bridges},
     {"intake", start_intake},
+    {"finder", start_finder},
     {"admin", start_admin},
     {"stager thread", start_stager_thread},
 };
@@ -619,6 +639,10 @@ static void stop_intake(App *app) {
 
 static void stop_storage_threads(App *app) {
     atomic_store(&app->end_threads, true);
+    if (app->finder_runs) {
+        mailbox_interrupt(finder_mailbox(app->finder));
+        thread_join(&app->finder_thread);
+    }
     if (app->stager_runs) {
         mailbox_interrupt(stager_mailbox(app->stager));
         thread_join(&app->stager_thread);
@@ -632,6 +656,7 @@ static void stop_storage_threads(App *app) {
 /* Nothing but this thread runs any more. What still waits in a mailbox goes back to its sender, so
  * who may be sent to goes last. */
 static void free_all(App *app) {
+    finder_free(app->finder);
     stager_free(app->stager);
     writer_close(app->writer);
     loaders_free(app->loaders);

@@ -12,7 +12,7 @@
 static const Command *const commands[] = {&command_serve,  &command_apply,  &command_check,       &command_map,     &command_infer,
                                           &command_get,    &command_status, &command_connections, &command_flush,   &command_pause,
                                           &command_resume, &command_seek,   &command_skip,        &command_rejects, &command_verify,
-                                          &command_dump,   &command_backup, &command_restore,     &command_import};
+                                          &command_dump,   &command_backup, &command_restore,     &command_import,  &command_where};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void put_overview(Buffer *out) {

@@ -214,6 +214,13 @@ void control_ask_loaders(Control *control, PendingRequest *pending, LoadJob *tak
     loaders_post(control->peers.loaders, take_job);
 }
 
+bool control_ask_finder(Control *control, PendingRequest *pending, Request *take_request) {
+    if (!control->peers.finder) return false;
+    go(control, pending, take_request);
+    mailbox_post(control->peers.finder, &take_request->message);
+    return true;
+}
+
 void control_ask_templates(Control *control, PendingRequest *pending, TemplateBatch *take_batch) {
     go(control, pending, &take_batch->request);
     templates_post(control->peers.templates, take_batch);

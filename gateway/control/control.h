@@ -55,6 +55,7 @@ typedef struct ControlPeers {
     Writer *lender; /* the writer, for writer_lent_statistics; NULL: none (tests) */
     Loaders *loaders;
     Mailbox *backups;             /* of the thread of backups; NULL: none (tests) */
+    Mailbox *finder;              /* NULL: none (tests) */
     Templates *templates;         /* for POST …/test, and checks of templates */
     SourceRunner *const *runners; /* one a kind of source; ends with NULL */
     const char *intake_url;       /* "http://127.0.0.1:7000": for http.url when public-url is not set */

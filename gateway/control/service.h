@@ -151,6 +151,9 @@ struct PendingRequest {
 /* These send a message to another thread. The caller sets all but the return address of it. */
 void control_ask_writer(Control *control, PendingRequest *pending, Request *take_request);
 void control_ask_loaders(Control *control, PendingRequest *pending, LoadJob *take_job);
+/* A FindEvent. false: there is no finder; the caller still owns the request, and `pending` is not on
+ * its way. */
+bool control_ask_finder(Control *control, PendingRequest *pending, Request *take_request);
 void control_ask_templates(Control *control, PendingRequest *pending, TemplateBatch *take_batch);
 /* Sends the request to the bridge of a source. false: no bridge reads its broker, because the
  * source is disabled or has just been created, or the gateway shuts down. Then the caller still

@@ -4,7 +4,7 @@
  * the counters of base/metrics.h.
  *
  *     L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker,
- *     K backups
+ *     K backups, F finder
  *
  * The direction is L, B -> W -> S and W -> D. In the other direction, only the same message comes
  * back when it is done, and small control messages.
@@ -53,6 +53,7 @@ typedef enum MessageKind {
     MESSAGE_BACKUP_ORDER,    /* K -> W -> K   BackupOrder: the steps of a backup that the writer takes part in */
     MESSAGE_STAGE,           /* W -> S -> W   Stage: write one pack */
     MESSAGE_DIVIDE,          /* W -> S -> W   Divide: a file that takes too long becomes several, in a new pack */
+    MESSAGE_FIND_EVENT,      /* C -> F -> C   FindEvent (delivery/finder.h): where is an event? */
     MESSAGE_SWEEP,           /* W -> S        Sweep: look for what an earlier process left in staging/; the first one of a start */
     MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */

@@ -230,8 +230,11 @@ static size_t fresh_bytes(const BatchSink *sink) {
 static inline void count_event(BatchSink *sink, size_t bytes, uint32_t rows, const Event *event) {
     usec_t received = event->received;
     check_debug(rows > 0);
-    uuid_range_extend(&sink->piece.ids, &event->id, sink->piece.rows == 0);
-    if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
+    if (__builtin_expect(sink->piece.rows == 0, 0)) {
+        if (sink->append.piece_count == 0) sink->append.first_time = received;
+        sink->piece.ids.first = event->id;
+    }
+    uuid_range_extend(&sink->piece.ids, &event->id);
     sink->append.last_time = received;
     sink->piece.bytes += bytes;
     sink->piece.rows += rows;

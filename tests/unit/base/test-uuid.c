@@ -168,7 +168,8 @@ static void a_range_has_the_smallest_and_the_greatest(void **state) {
     const size_t count = sizeof ids / sizeof *ids;
     for (size_t start = 0; start < count; start++) {
         UuidRange range = {0};
-        for (size_t i = 0; i < count; i++) uuid_range_extend(&range, &ids[(start + i) % count], i == 0);
+        range.first = ids[start];
+        for (size_t i = 0; i < count; i++) uuid_range_extend(&range, &ids[(start + i) % count]);
         assert_true(uuid_equal(&range.first, &ids[4]) && uuid_equal(&range.last, &ids[5]));
     }
     UuidRange range = {ids[2], ids[0]}, more = {ids[0], ids[3]};
