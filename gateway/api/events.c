@@ -47,13 +47,13 @@ static const RegistrySource *find_source(const Registry *registry, uint32_t sink
     return NULL;
 }
 
-static const char *note_of(const EventPlace *place) {
+static const char *note_of(const FoundPlace *place) {
     if (place->is_unread) return "These rows could not be read, so it is not known whether the event is among them.";
     if (place->precision == EVENT_TO_ROW) return NULL;
     return "The table has no column of type id that shows the row: the event is among these rows if it gave this sink one.";
 }
 
-static void set_file(json_t *json, const EventPlace *place) {
+static void set_file(json_t *json, const FoundPlace *place) {
     set(json, "fileId", uuid_json(&place->file));
     if (!place->has_file) return;
     set(json, "fileState", json_string(files_state_name(place->file_state)));
@@ -68,7 +68,7 @@ static void set_text(json_t *json, const char *name, const char *text) {
     if (text) set(json, name, text_is_utf8(span_of(text)) ? json_string(text) : json_null());
 }
 
-static json_t *place_json(const Registry *registry, const EventPlace *place) {
+static json_t *place_json(const Registry *registry, const FoundPlace *place) {
     const RegistrySink *sink = NULL;
     const RegistrySource *source = find_source(registry, place->sink, &sink);
     json_t *json = json_pack("{s:s?, s:s?, s:s, s:s, s:I}", "sourceId", source ? source->source->source_id : NULL, "sinkId",

@@ -10,10 +10,10 @@
 #include "gateway/commands/remote.h"
 #include "gateway/commands/screen.h"
 
-typedef struct Inquiry {
+typedef struct EventInquiry {
     char path[256];
     bool as_json;
-} Inquiry;
+} EventInquiry;
 
 static long long number_of(const json_t *place, const char *key) {
     return (long long)json_integer_value(json_object_get(place, key));
@@ -66,7 +66,7 @@ static void print_place(const json_t *place) {
 }
 
 static int work(const ApiClient *client, void *context, Error *error) {
-    const Inquiry *inquiry = context;
+    const EventInquiry *inquiry = context;
     json_t *answer = NULL;
     int status;
     int r = api_client_call(client, "GET", inquiry->path, NULL, 0, &status, &answer, error);
@@ -90,7 +90,7 @@ static int work(const ApiClient *client, void *context, Error *error) {
 
 static int run(const Arguments *arguments) {
     const char *format = arguments_value(arguments, "output"), *source = arguments_value(arguments, "source");
-    Inquiry inquiry = {.as_json = format && strcmp(format, "json") == 0};
+    EventInquiry inquiry = {.as_json = format && strcmp(format, "json") == 0};
     Uuid id;
     if (!uuid_parse(span_of(arguments->operands[0]), &id))
         return arguments_wrong(arguments->command, "the id of an event is a UUID, not", arguments->operands[0]);

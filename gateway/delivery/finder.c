@@ -34,10 +34,10 @@ struct Finder {
 };
 
 /* A slice whose rows are to be read. */
-typedef struct Candidate {
+typedef struct SliceToRead {
     SliceRecord slice;
     IdColumn column;
-} Candidate;
+} SliceToRead;
 
 typedef struct Search {
     Finder *finder;
@@ -48,7 +48,7 @@ typedef struct Search {
     usec_t time;
     usec_t from, to; /* receive times that are looked at */
     size_t place_room;
-    Candidate *candidates;
+    SliceToRead *candidates;
     size_t candidate_count, candidate_room;
     uint32_t sink; /* that is looked at */
     size_t rejects_seen;
@@ -72,7 +72,7 @@ FindEvent *find_event_new(const Uuid *id) {
     return find;
 }
 
-static void place_deinit(EventPlace *place) {
+static void place_deinit(FoundPlace *place) {
     free(place->connection);
     free(place->table);
     free(place->last_error);
@@ -123,15 +123,15 @@ static bool is_wanted(const FindEvent *find, uint32_t sink) {
 }
 
 /* NULL: there are enough. */
-static EventPlace *add_place(Search *search) {
+static FoundPlace *add_place(Search *search) {
     FindEvent *find = search->find;
     if (find->place_count >= FIND_PLACES_MAX) {
         find->is_cut = true;
         return NULL;
     }
     array_reserve(find->places, find->place_count, search->place_room);
-    EventPlace *place = &find->places[find->place_count++];
-    *place = (EventPlace){0};
+    FoundPlace *place = &find->places[find->place_count++];
+    *place = (FoundPlace){0};
     return place;
 }
 
@@ -162,7 +162,7 @@ static bool take_version(Search *search, uint32_t sink, uint32_t version) {
     return versions_find_stored(search->txn, sink, version, &text, NULL) == 0 && take_target(search, text);
 }
 
-static void name_table(const Search *search, EventPlace *place) {
+static void name_table(const Search *search, FoundPlace *place) {
     if (place->table) return;
     place->connection = text_copy(search->target.connection);
     place->table = text_copy(sink_target_name(&search->target));
@@ -199,9 +199,9 @@ static int look_at_entry(Search *search, const GroupView *group, const GroupEntr
     }
     int r = ledger_row_state(search->txn, entry->sink, found.rows > 0 ? found.first_row : entry->first_row, &range, error);
     if (r < 0) return r;
-    EventPlace *place = add_place(search);
+    FoundPlace *place = add_place(search);
     if (!place) return 0;
-    *place = (EventPlace){.sink = entry->sink,
+    *place = (FoundPlace){.sink = entry->sink,
                           .mapping_version = entry->mapping_version,
                           .state = r == LEDGER_NOT_FOUND ? EVENT_IN_LOG : state_of_range(range, EVENT_STAGED),
                           .precision = found.rows > 0 ? EVENT_TO_ROW : EVENT_TO_GROUP,
@@ -253,9 +253,9 @@ static int look_at_log(Search *search, Error *error) {
 /* ---- slices ---------------------------------------------------------------------------------- */
 
 /* What the log has of the same rows; NULL: nothing. */
-static EventPlace *find_log_place(const FindEvent *find, const SliceRecord *slice) {
+static FoundPlace *find_log_place(const FindEvent *find, const SliceRecord *slice) {
     for (size_t i = 0; i < find->place_count; i++) {
-        EventPlace *place = &find->places[i];
+        FoundPlace *place = &find->places[i];
         if (place->sink == slice->sink && place->commit > 0 && place->first_row >= slice->first_row &&
             place->first_row - slice->first_row < slice->rows)
             return place;
@@ -263,7 +263,7 @@ static EventPlace *find_log_place(const FindEvent *find, const SliceRecord *slic
     return NULL;
 }
 
-static void note_file(EventPlace *place, const FileRecord *file) {
+static void note_file(FoundPlace *place, const FileRecord *file) {
     place->has_file = true;
     place->file_state = file->state;
     place->attempts = file->attempts;
@@ -275,7 +275,7 @@ static void note_file(EventPlace *place, const FileRecord *file) {
 }
 
 /* What the ledger says of the slice, or of the rows in it that the place has already. */
-static int describe_slice(Search *search, const SliceRecord *slice, const FileRecord *file, EventPlace *place, Error *error) {
+static int describe_slice(Search *search, const SliceRecord *slice, const FileRecord *file, FoundPlace *place, Error *error) {
     static const EventState states[] = {[FILE_OPEN] = EVENT_STAGED,
                                         [FILE_CLOSED] = EVENT_WAITING,
                                         [FILE_IMPORTED] = EVENT_IMPORTED,
@@ -312,7 +312,7 @@ static int find_file(const Search *search, const SliceRecord *slice, FileRecord 
 static int add_slice_place(Search *search, const SliceRecord *slice, const FoundRows *found, bool is_unread, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {0};
     int known = find_file(search, slice, &file, error);
-    EventPlace *place = known < 0 ? NULL : find_log_place(search->find, slice);
+    FoundPlace *place = known < 0 ? NULL : find_log_place(search->find, slice);
     if (known >= 0 && !place) place = add_place(search);
     if (!place) return known < 0 ? known : 0;
     if (place->precision != EVENT_TO_ROW) {
@@ -331,14 +331,14 @@ static int take_slice(void *context, const SliceRecord *slice, Error *error) {
     int known = find_file(search, slice, &file, error);
     if (known < 0) return known;
     bool reads = known == 0 && take_target(search, span_of(file.target)) && search->has_column;
-    const EventPlace *of_log = find_log_place(search->find, slice);
+    const FoundPlace *of_log = find_log_place(search->find, slice);
     if (reads && !(of_log && of_log->precision == EVENT_TO_ROW)) {
         if (search->candidate_count >= SLICES_READ_MAX) {
             search->find->is_cut = true;
             return error_set(error, -ECANCELED, "enough");
         }
         array_reserve(search->candidates, search->candidate_count, search->candidate_room);
-        search->candidates[search->candidate_count++] = (Candidate){.slice = *slice, .column = search->column};
+        search->candidates[search->candidate_count++] = (SliceToRead){.slice = *slice, .column = search->column};
         return 0;
     }
     if (!reads && !search->has_time) return 0; /* its ids say nothing */
@@ -363,7 +363,7 @@ static int look_at_slices(Search *search, Error *error) {
 static int read_candidates(Search *search, Error *error) {
     int r = 0;
     for (size_t i = search->candidate_count; i > 0 && r == 0; i--) { /* the newest ones first */
-        const Candidate *candidate = &search->candidates[i - 1];
+        const SliceToRead *candidate = &search->candidates[i - 1];
         FoundRows found = {0};
         end_txn(search);
         int read = goes_on(search) ? find_rows_in_slice(search->finder->files, &candidate->slice, &candidate->column, &search->find->id,
@@ -426,9 +426,9 @@ static bool is_row_of_event(Search *search, const Reject *reject) {
 }
 
 /* The place of exactly this row; NULL: none. */
-static EventPlace *find_row_place(const FindEvent *find, const Reject *reject) {
+static FoundPlace *find_row_place(const FindEvent *find, const Reject *reject) {
     for (size_t i = 0; i < find->place_count; i++) {
-        EventPlace *place = &find->places[i];
+        FoundPlace *place = &find->places[i];
         if (place->sink == reject->sink && place->precision == EVENT_TO_ROW && uuid_equal(&place->file, &reject->id) && place->rows == 1 &&
             place->first_row == reject->row)
             return place;
@@ -440,7 +440,7 @@ static int take_reject(void *context, const Reject *reject, Error *error) {
     Search *search = context;
     bool is_of_event = !reject->is_row && uuid_equal(&reject->id, &search->find->id);
     if (++search->rejects_seen % REJECTS_BETWEEN_LOOKS == 0 && !goes_on(search)) return error_set(error, -ECANCELED, "enough");
-    EventPlace *place = reject->is_row ? find_row_place(search->find, reject) : NULL;
+    FoundPlace *place = reject->is_row ? find_row_place(search->find, reject) : NULL;
     if (!place && !is_of_event && !(reject->is_row && is_row_of_event(search, reject))) return 0;
     if (!place) {
         place = add_place(search);
@@ -507,7 +507,7 @@ static int find_since(Search *search, Error *error) {
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static int by_sink_and_row(const void *a, const void *b) {
-    const EventPlace *left = a, *right = b;
+    const FoundPlace *left = a, *right = b;
     if (left->sink != right->sink) return left->sink < right->sink ? -1 : 1;
     return left->first_row < right->first_row ? -1 : left->first_row > right->first_row;
 }

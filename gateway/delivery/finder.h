@@ -46,7 +46,7 @@ typedef enum EventPrecision {
 } EventPrecision;
 
 /* Where an event is in one sink. */
-typedef struct EventPlace {
+typedef struct FoundPlace {
     uint32_t sink, mapping_version;
     EventState state;
     EventPrecision precision;
@@ -66,7 +66,7 @@ typedef struct EventPlace {
     uint64_t reject;               /* number of the reject; 0: none */
     char *reason;                  /* owned; of the reject. NULL: none */
     bool is_unread;                /* the rows should have been read for the exact place, and could not be */
-} EventPlace;
+} FoundPlace;
 
 /* C -> F -> C. Freed with find_event_free. */
 typedef struct FindEvent {
@@ -74,7 +74,7 @@ typedef struct FindEvent {
     Uuid id;
     uint32_t *sinks; /* owned; numbers of the sinks to look at, ascending */
     size_t sink_count;
-    EventPlace *places; /* out; owned; by sink and row */
+    FoundPlace *places; /* out; owned; by sink and row */
     size_t place_count;
     bool is_cut;    /* out: the time or FIND_PLACES_MAX was not enough for everything */
     size_t damaged; /* out: records and slices that could not be read */

@@ -124,6 +124,8 @@ def test_commands_and_what_is_not_there(gateway_factory):
 
     # Behind the retention nothing is known, and the answer says from when on it is.
     gateway.flush("shop", "orders")
+    gateway.kill()
+    gateway.start()  # looks at once for what is not retained any more
     wait_until("the staging files are removed", lambda: not list((gateway.data / "staging").glob("*.pack")))
     wait_until("the event is forgotten", lambda: gateway.api("GET", f"/events/{event}").status == 404)
     assert "were received since 20" in where(gateway, event, 404)["message"]
