@@ -22,6 +22,7 @@
 #include "gateway/delivery/writer/writer.h"
 #include "storage/pack.h"
 #include "storage/totals.h"
+#include "tests/simulation/event_ids.h"
 #include "tests/simulation/world.h"
 #include "tests/support/definitions.h"
 #include "tests/support/memory-files.h"
@@ -67,6 +68,7 @@ static Gateway gateway;
 static struct Sum {
     uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes,
         backups;
+    uint64_t with_ids; /* groups and slices whose ids were compared with their rows */
 } sum;
 
 /* ---- start and crash ------------------------------------------------------------------------- */
@@ -196,6 +198,10 @@ static void add_rows(Ticket *ticket, AppendSink *out, ModelSink *sink, uint32_t 
         } else {
             out->pieces[out->piece_count++] = (AppendPiece){.offset = start, .bytes = out->rows.size - start, .rows = 1};
         }
+    }
+    for (size_t i = 0; i < out->piece_count; i++) {
+        AppendPiece *piece = &out->pieces[i];
+        (void)event_ids_of_rows((Span){.data = out->rows.data + piece->offset, .size = piece->bytes}, &piece->ids);
     }
 }
 
@@ -555,6 +561,7 @@ static void verify_ledger(void) {
         if (ledger_verify(txn, number, end, &error) < 0) fail("%s", error.text);
     }
     if (ledger_verify_packs(txn, &error) < 0) fail("%s", error.text);
+    sum.with_ids += event_ids_verify(txn, gateway.files, SINKS_MAX);
     txn_abort(txn);
 }
 
@@ -852,12 +859,14 @@ int main(int count, char **arguments) {
     (void)rmdir(directory);
     (void)printf("requests: %llu acknowledged, %llu not (%llu of them there); rows: %llu imported, %llu rejected; %llu events rejected\n"
                  "imports: %llu, files found imported: %llu, that took too long: %llu, expired: %llu; crashes: %llu; changes of a mapping: "
-                 "%llu; backups: %llu\n",
+                 "%llu; backups: %llu\n"
+                 "groups and slices whose ids are those of their rows: %llu\n",
                  (unsigned long long)sum.acknowledged, (unsigned long long)sum.refused, (unsigned long long)sum.refused_there,
                  (unsigned long long)sum.rows, (unsigned long long)sum.rejected, (unsigned long long)sum.events,
                  (unsigned long long)sum.imports, (unsigned long long)sum.found_imported, (unsigned long long)sum.slow_imports,
                  (unsigned long long)sum.expired, (unsigned long long)sum.crashes, (unsigned long long)sum.changes,
-                 (unsigned long long)sum.backups);
+                 (unsigned long long)sum.backups, (unsigned long long)sum.with_ids);
+    if (seeds >= 100 && sum.with_ids == 0) fail("no ids were compared");
     (void)printf("%llu seeds from %llu: every acknowledged row is there once\n", (unsigned long long)seeds, (unsigned long long)first);
     return 0;
 }

@@ -360,6 +360,32 @@ static void test_commit_numbers_only_grow(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* The first group of a time, with groups that were trimmed away in between. */
+static void test_groups_since_a_time(void **state) {
+    Fixture fixture;
+    uint64_t commit;
+    size_t deleted;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(commit_log_since(txn, 5, &commit, error));
+    assert_int_equal(commit, 0);
+    for (uint64_t i = 1; i <= 50; i++) assert_ok(commit_log_append(txn, i, (usec_t)(i / 3 * 10), NULL, 0, error));
+    assert_ok(commit_log_trim(txn, 4, 100, &deleted, error));
+    assert_ok(commit_log_trim_from(txn, 20, 30, 100, &deleted, error));
+    for (usec_t time = 0; time <= 180; time++) {
+        uint64_t wanted = 4;
+        while (wanted <= 50 && ((usec_t)(wanted / 3 * 10) < time || (wanted >= 20 && wanted < 30))) wanted++;
+        assert_ok(commit_log_since(txn, time, &commit, error));
+        if (commit < wanted) { /* only groups that are gone lie between them */
+            assert_true(commit >= 20 && wanted == 30);
+        } else {
+            assert_int_equal(commit, wanted);
+        }
+    }
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
 /* Every bit of header and directory is noticed by commit_log_read, every bit of the rows by
  * group_rows_intact. */
 static void test_flipped_bits_are_noticed(void **state) {
@@ -481,6 +507,7 @@ int main(void) {
         cmocka_unit_test(test_groups_with_runs),
         cmocka_unit_test(test_flipped_bits_of_runs_are_noticed),
         cmocka_unit_test(test_runs_that_cannot_be),
+        cmocka_unit_test(test_groups_since_a_time),
         cmocka_unit_test(test_groups_of_earlier_versions),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_ten_thousand_groups_and_trim),

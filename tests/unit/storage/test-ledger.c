@@ -356,6 +356,80 @@ static void test_ids_of_slices(void **state) {
     fixture_deinit(&fixture);
 }
 
+typedef struct SeenSlices {
+    uint64_t rows[64];
+    size_t count;
+} SeenSlices;
+
+static int see_slice(void *context, const SliceRecord *slice, Error *error) {
+    SeenSlices *seen = context;
+    assert_true(seen->count < 64);
+    seen->rows[seen->count++] = slice->first_row;
+    return 0;
+}
+
+static Uuid id_at(uint64_t ms, unsigned more) {
+    Uuid id = {.bytes = {[6] = 0x70, [8] = 0x80, [15] = (unsigned char)more}};
+    for (size_t i = 0; i < 6; i++) id.bytes[i] = (unsigned char)(ms >> (40 - 8 * i));
+    return id;
+}
+
+/* Slices by the id of an event: those between whose ids it lies, within the times; those without ids
+ * by their receive times. */
+static void test_slices_of_an_event(void **state) {
+    enum { SLICES = 40 };
+    Fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord file = make_file(1, 3, 1);
+    assert_ok(ledger_open_file(txn, &file, error));
+    add_pack(txn, 50);
+    /* A slice has 10 s of 4 rows, and reaches 5 s into the time of the next one. The slices of an
+     * earlier program (each 7th) have no ids. There is a gap of damaged rows. */
+    for (uint64_t i = 0; i < SLICES; i++) {
+        SliceRecord slice = make_slice(&file, 50, 4);
+        slice.first_time = (usec_t)(i * 10) * USEC_SECOND;
+        slice.last_time = (usec_t)(i * 10 + 15) * USEC_SECOND;
+        if (i % 7 != 0) slice.ids = (UuidRange){id_at(i * 10000, 0), id_at(i * 10000 + 15000, 255)};
+        assert_ok(ledger_add_slice(txn, &file, &slice, NULL, error));
+        if (i == 20) {
+            assert_ok(ledger_skip_rows(txn, 3, file.first_row + file.rows, 1000, error));
+            file.rows += 1000;
+            file.damaged_rows += 1000;
+        }
+    }
+    for (uint64_t ms = 0; ms <= SLICES * 10000 + 20000; ms += 2500) {
+        Uuid id = id_at(ms, 7);
+        for (usec_t narrow = 0; narrow < 2; narrow++) {
+            usec_t time = (usec_t)ms * USEC_MS, from = narrow ? time - 30 * USEC_SECOND : INT64_MIN;
+            SeenSlices seen = {0};
+            size_t wanted = 0;
+            assert_ok(ledger_visit_event_slices(txn, 3, &id, from, narrow ? time + 30 * USEC_SECOND : INT64_MAX, see_slice, &seen, error));
+            for (uint64_t i = 0; i < SLICES; i++) {
+                bool old = i % 7 == 0;
+                uint64_t first = i * 10000, last = first + 15000, slack = old ? 1000 : 0, row = 1 + i * 4 + (i > 20 ? 1000 : 0);
+                if (ms + slack < first || ms > last + slack) continue;
+                assert_true(wanted < seen.count);
+                assert_int_equal(seen.rows[wanted++], row);
+            }
+            assert_int_equal(seen.count, wanted);
+        }
+    }
+    SliceRecord first;
+    RangeState range;
+    assert_ok(ledger_first_slice(txn, 3, &first, error));
+    assert_int_equal(first.first_row, 1);
+    assert_int_equal(ledger_first_slice(txn, 2, &first, NULL), LEDGER_NOT_FOUND);
+    assert_int_equal(ledger_first_slice(txn, 4, &first, NULL), LEDGER_NOT_FOUND);
+    assert_ok(ledger_row_state(txn, 3, 84, &range, error));
+    assert_int_equal(range, RANGE_STAGED);
+    assert_ok(ledger_row_state(txn, 3, 85, &range, error));
+    assert_int_equal(range, RANGE_QUARANTINED);
+    assert_int_equal(ledger_row_state(txn, 3, 5000, &range, NULL), LEDGER_NOT_FOUND);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
 /* Against one look-up for each. */
 static void test_unknown_packs_are_found_among_many(void **state) {
     Fixture fixture;
@@ -738,11 +812,17 @@ static void test_against_a_model(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life_of_a_file),    cmocka_unit_test(test_violations_are_refused),
-        cmocka_unit_test(test_ranges_merge),      cmocka_unit_test(test_slices_of_rows),
-        cmocka_unit_test(test_ids_of_slices),     cmocka_unit_test(test_unknown_packs_are_found_among_many),
-        cmocka_unit_test(test_damage_is_noticed), cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
-        cmocka_unit_test(test_map_full),          cmocka_unit_test(test_against_a_model),
+        cmocka_unit_test(test_life_of_a_file),
+        cmocka_unit_test(test_violations_are_refused),
+        cmocka_unit_test(test_ranges_merge),
+        cmocka_unit_test(test_slices_of_rows),
+        cmocka_unit_test(test_ids_of_slices),
+        cmocka_unit_test(test_slices_of_an_event),
+        cmocka_unit_test(test_unknown_packs_are_found_among_many),
+        cmocka_unit_test(test_damage_is_noticed),
+        cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
+        cmocka_unit_test(test_map_full),
+        cmocka_unit_test(test_against_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
