@@ -24,6 +24,7 @@
 #include "sinks/sqlite_copy.h"
 #include "storage/backup_folder.h"
 #include "storage/ledger.h"
+#include "storage/names.h"
 #include "storage/pack.h"
 
 #define UNFINISHED ".unfinished" /* end of the name of a backup that is not complete */
@@ -52,12 +53,6 @@ typedef struct Work {
     Uuid *packs; /* owned: those that the database names */
     size_t pack_count, pack_capacity;
 } Work;
-
-static char *path_in(const char *folder, const char *name) {
-    char *path;
-    check(asprintf(&path, "%s/%s", folder, name) > 0);
-    return path;
-}
 
 /* ---- the writer ------------------------------------------------------------------------------ */
 
@@ -140,7 +135,7 @@ static int wait_for_copy(int fd, Error *error) {
 
 static int copy_while_held(Work *work, int from, Error *error) {
     uint64_t bytes, checksum;
-    _cleanup_free_ char *path = path_in(work->folder, DATABASE);
+    _cleanup_free_ char *path = name_in(work->folder, DATABASE);
     Error why = {0};
     int r = list_packs(work, error);
     if (r == 0) r = wait_for_copy(from, error);
@@ -174,7 +169,7 @@ static int copy_database(Work *work, Error *error) {
 /* -ETIMEDOUT: it may be tried again. */
 static int try_point(Work *work, Error *error) {
     BackupOrder point;
-    _cleanup_free_ char *folder = path_in(work->folder, "sluice.mdb"), *staging = path_in(work->folder, "staging");
+    _cleanup_free_ char *folder = name_in(work->folder, "sluice.mdb"), *staging = name_in(work->folder, "staging");
     int r = backup_remove_tree(work->folder, error);
     if (r == 0) r = backup_make_folder(folder, error);
     if (r == 0) r = backup_make_folder(staging, error);
@@ -208,7 +203,7 @@ static int reach_point(Work *work, Error *error) {
 
 static int add_pack(Work *work, const char *path, bool may_be_gone, Error *error) {
     Backups *backups = work->backups;
-    _cleanup_free_ char *from = path_in(backups->options.data_directory, path), *to = path_in(work->folder, path);
+    _cleanup_free_ char *from = name_in(backups->options.data_directory, path), *to = name_in(work->folder, path);
     uint64_t bytes;
     if (atomic_load(&backups->stops)) return error_set(error, -ECANCELED, "the gateway is shutting down");
     int r = backup_link_file(from, to, &backups->stops, &bytes, error);
@@ -228,12 +223,12 @@ typedef int (*NameVisit)(Work *work, const char *path, Error *error);
 /* Regular files, but those that begin with a dot. `path`: relative to the data directory. A missing
  * folder has none. */
 static int visit_folder(Work *work, const char *path, NameVisit visit, Error *error) {
-    _cleanup_free_ char *folder = path_in(work->backups->options.data_directory, path), *to = path_in(work->folder, path);
+    _cleanup_free_ char *folder = name_in(work->backups->options.data_directory, path), *to = name_in(work->folder, path);
     DIR *open = opendir(folder);
     if (!open) return errno == ENOENT ? 0 : error_set(error, -errno, "cannot open \"%s\": %s", folder, strerrordesc_np(errno));
     int r = backup_make_folder(to, error);
     for (const struct dirent *entry; r == 0 && (entry = readdir(open));) {
-        _cleanup_free_ char *name = path_in(path, entry->d_name), *from = path_in(folder, entry->d_name);
+        _cleanup_free_ char *name = name_in(path, entry->d_name), *from = name_in(folder, entry->d_name);
         struct stat info;
         if (entry->d_name[0] == '.' || lstat(from, &info) < 0 || !S_ISREG(info.st_mode)) continue;
         r = visit(work, name, error);
@@ -261,7 +256,7 @@ static int add_packs(Work *work, Error *error) {
 
 static int add_file(Work *work, const char *path, Error *error) {
     Backups *backups = work->backups;
-    _cleanup_free_ char *from = path_in(backups->options.data_directory, path), *to = path_in(work->folder, path);
+    _cleanup_free_ char *from = name_in(backups->options.data_directory, path), *to = name_in(work->folder, path);
     uint64_t bytes, checksum;
     int r = backup_copy_file(from, to, &backups->stops, &bytes, &checksum, error);
     if (r == -ENOENT) {
@@ -292,14 +287,14 @@ static const char *table_file(const Connection *connection) {
 
 static int add_table(Work *work, const char *path, Error *error) {
     Backups *backups = work->backups;
-    _cleanup_free_ char *from = path_in(backups->options.data_directory, path), *to = path_in(work->folder, path), *first = NULL;
+    _cleanup_free_ char *from = name_in(backups->options.data_directory, path), *to = name_in(work->folder, path), *first = NULL;
     uint64_t bytes, checksum;
     check(asprintf(&first, "%s.copy", to) > 0);
     if (access(from, F_OK) < 0) return 0; /* nothing was imported there yet */
-    char *slash = strrchr(to, '/');
-    *slash = '\0';
-    int r = backup_make_folder(to, error);
-    *slash = '/';
+    _cleanup_free_ char *folder = name_in(work->folder, path);
+    char *name = strrchr(folder, '/');
+    if (name) *name = '\0';
+    int r = backup_make_folder(folder, error);
     if (r == 0) r = sqlite_copy(from, first, &backups->stops, error);
     /* Written anew, so that it is synced and has a checksum. */
     if (r == 0) r = backup_copy_file(first, to, &backups->stops, &bytes, &checksum, error);
@@ -330,7 +325,7 @@ static int check_space(const Work *work, Error *error) {
     environment_usage(backups->options.environment, &needed, &map);
     for (size_t i = 0; i < connections_total(backups->options.connections); i++) {
         const char *name = table_file(connections_at(backups->options.connections, i));
-        _cleanup_free_ char *path = name ? path_in(backups->options.data_directory, name) : NULL;
+        _cleanup_free_ char *path = name ? name_in(backups->options.data_directory, name) : NULL;
         struct stat info;
         if (path && stat(path, &info) == 0) needed += 2 * (uint64_t)info.st_size;
     }
@@ -349,7 +344,7 @@ static void remove_unfinished(const Backups *backups) {
     if (!open) return;
     for (const struct dirent *entry; (entry = readdir(open));) {
         if (entry->d_name[0] != '.' || !text_ends(span_of(entry->d_name), SPAN(UNFINISHED))) continue;
-        _cleanup_free_ char *path = path_in(backups->directory, entry->d_name);
+        _cleanup_free_ char *path = name_in(backups->directory, entry->d_name);
         if (backup_remove_tree(path, &error) < 0) log_failure(LOG_WARNING, "a backup that was not completed", &error);
     }
     (void)closedir(open);
@@ -362,7 +357,7 @@ static int prepare(Work *work, Error *error) {
     int r = backup_make_folder(backups->directory, error);
     if (r < 0) return r;
     remove_unfinished(backups);
-    run->path = path_in(backups->directory, run->name);
+    run->path = name_in(backups->directory, run->name);
     check(asprintf(&work->folder, "%s/.%s" UNFINISHED, backups->directory, run->name) > 0);
     if (access(run->path, F_OK) == 0) return error_set(error, -EEXIST, "there is a backup \"%s\" already", run->name);
     work->manifest.instance = backups->options.instance;
@@ -440,7 +435,7 @@ int backups_start(const BackupsOptions *options, Backups **ret_backups, Error *e
     check(backups);
     backups->options = *options;
     backups->directory = options->directory[0] == '/' ? text_copy(options->directory)
-                                                      : path_in(options->data_directory, options->directory);
+                                                      : name_in(options->data_directory, options->directory);
     backups->mailbox = mailbox_new(NULL, NULL);
     int r = thread_start(&backups->thread, "backups", run_thread, backups, error);
     if (r == 0) {
