@@ -170,7 +170,7 @@ int commit_log_since(Txn *txn, usec_t time, uint64_t *ret_commit, Error *error) 
     if (result < 0) return result;
     high++;
     while (low < high) {
-        uint64_t middle = low + (high - low) / 2, found;
+        uint64_t middle = low + (high - low) / 2, found = 0;
         char seek[8];
         Header header;
         store_be64(seek, middle);
