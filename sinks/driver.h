@@ -39,6 +39,7 @@
 #include "config/connection.h"
 #include "config/definition.h"
 #include "config/inference.h"
+#include "sinks/ledger_history.h"
 #include "sinks/positions.h"
 #include "sinks/replace_run.h"
 
@@ -140,6 +141,10 @@ typedef struct ImportJob {
     size_t position_count;
     const Uuid *settled; /* ids whose ledger rows are not needed any more: deleted in the same transaction */
     size_t settled_count;
+    /* Otherwise NULL: before the ids go in, all files that the ledger has of the instance, the sink
+     * and the table are looked at. If they show that the data directory is older than the
+     * destination, the import is SINK_REFUSED with -EUCLEAN. */
+    LedgerHistory *history;
     uint32_t bad_rows_max; /* if more rows are refused, the import is SINK_REFUSED */
     /* Stores refused rows durably. Called before COMMIT if there are refused rows or if store_none
      * is set (an earlier try may have stored rejects that this one must replace). Called once, or

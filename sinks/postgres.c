@@ -131,6 +131,32 @@ static SinkResult forget_settled(PostgresSession *session, const ImportJob *job,
     return result;
 }
 
+/* Is the data directory older than what the ledger has? */
+static SinkResult judge_history(PostgresSession *session, const ImportJob *job, Error *error) {
+    if (!job->history) return SINK_DONE;
+    check(postgres_session_is(session, POSTGRES_TRANSACTION));
+    char instance[UUID_TEXT_SIZE + 1];
+    ledger_file_text(&job->instance, instance);
+    Buffer sql = {0};
+    buffer_append_text(&sql, "SELECT file_id, first_row, rows FROM ");
+    postgres_put_ledger(&sql, session);
+    buffer_append_text(&sql, " WHERE instance = $1::uuid AND sink = $2 AND table_name = $3");
+    PGresult *files = NULL;
+    SinkResult result = postgres_run(session, session->statement_limit, buffer_text(&sql), 3,
+                                     (const char *const[]){instance, job->sink_label, sink_target_name(job->target)}, &files, error);
+    buffer_deinit(&sql);
+    if (result == SINK_DONE) result = postgres_expect(session, &files, 0, 3, error);
+    if (result != SINK_DONE) return result;
+    ledger_history_begin(job->history);
+    for (int i = 0; i < PQntuples(files); i++) {
+        Uuid file;
+        if (!uuid_parse(span_of(PQgetvalue(files, i, 0)), &file)) continue;
+        ledger_history_note(job->history, &file, strtoull(PQgetvalue(files, i, 1), NULL, 10), strtoull(PQgetvalue(files, i, 2), NULL, 10));
+    }
+    PQclear(files);
+    return ledger_history_judge(job->history, error) == 0 ? SINK_DONE : SINK_REFUSED;
+}
+
 /* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there.
  * Without a table to go to, no run goes in. */
 static SinkResult enter_files(PostgresSession *session, const ImportJob *job, bool has_table, size_t *ret_waiting, Error *error) {
@@ -219,6 +245,7 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, const S
     bool has_row_security = false, has_table = true;
     *ret_lost = false;
     if (result == SINK_DONE && side) result = lock_side(session, side, &has_table, &rules, &has_row_security, ret_lost, error);
+    if (result == SINK_DONE) result = judge_history(session, job, error);
     if (result == SINK_DONE) result = enter_files(session, job, has_table, &waiting, error);
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);

@@ -131,6 +131,35 @@ static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
     return sqlite3_step(statement) == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "remove entries from the ledger", error);
 }
 
+/* Is the data directory older than what the ledger has? */
+static SinkResult judge_history(SqliteSession *session, const ImportJob *job, Error *error) {
+    if (!job->history) return SINK_DONE;
+    check(!sqlite3_get_autocommit(session->database));
+    STATEMENT select = NULL;
+    Buffer sql = {0};
+    buffer_append_text(&sql, "SELECT file_id, first_row, rows FROM ");
+    sql_put_identifier(&sql, session->ledger);
+    buffer_append_text(&sql, " WHERE instance = ? AND sink = ? AND table_name = ?");
+    SinkResult result = prepare_statement(session->database, buffer_text(&sql), &select, error);
+    buffer_deinit(&sql);
+    if (result != SINK_DONE) return result;
+    char instance[UUID_TEXT_SIZE + 1];
+    ledger_file_text(&job->instance, instance);
+    (void)sqlite3_bind_text(select, 1, instance, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(select, 2, job->sink_label, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(select, 3, sink_target_name(job->target), -1, SQLITE_STATIC);
+    ledger_history_begin(job->history);
+    int r;
+    while ((r = sqlite3_step(select)) == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(select, 0);
+        Uuid file;
+        if (!text || !uuid_parse(span_of(text), &file)) continue;
+        ledger_history_note(job->history, &file, (uint64_t)sqlite3_column_int64(select, 1), (uint64_t)sqlite3_column_int64(select, 2));
+    }
+    if (r != SQLITE_DONE) return sqlite_failure(session->database, "read the ledger", error);
+    return ledger_history_judge(job->history, error) == 0 ? SINK_DONE : SINK_REFUSED;
+}
+
 /* Of a table that is replaced: without a side table nothing goes in. */
 static SinkResult check_side(SqliteSession *session, const ImportJob *job, const SinkTarget *side, bool *ret_is_there, Error *error) {
     SinkResult result = sqlite_side_find(session->database, side, ret_is_there, error);
@@ -146,6 +175,7 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
         if (result == SINK_DONE && side) result = check_side(session, job, side, &has_table, error);
         if (result == SINK_DONE) result = import_runs_begin(job, error);
     }
+    if (result == SINK_DONE) result = judge_history(session, job, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         if (import_has_runs(job)) import_runs_decide(job, i);
         result = enter_in_ledger(session, job, &job->files[i], error);

@@ -36,6 +36,7 @@ void load_job_free(LoadJob *job) {
     inferred_columns_free(job->wanted, job->wanted_count);
     inferred_columns_free(job->named, job->named_count);
     free(job->settled);
+    ledger_history_free(job->history);
     for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);
     free(job->tables);
     free(job->needs);

@@ -279,6 +279,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         .position_count = job->position_count,
         .settled = job->settled,
         .settled_count = job->settled_count,
+        .history = job->history,
         .bad_rows_max = options->bad_rows_max,
         .store_none = job->rejects_pending,
         .store_rejects = store_rejects,

@@ -515,6 +515,7 @@ typedef struct LoadJob {
     size_t wanted_count, named_count, columns_max;
     Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
+    LedgerHistory *history;     /* of an import, or NULL: see ImportJob; owned */
     bool failed_before;         /* the last import of the sink did not succeed */
     bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */
     bool inspects;              /* MESSAGE_PREPARE: only look */

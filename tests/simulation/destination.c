@@ -61,9 +61,27 @@ static LedgerRow *find_ledger(Destination *destination, const Uuid *file) {
     return NULL;
 }
 
+/* No course of the simulation makes the data directory older than the destination. */
+static void judge_history(const Transaction *transaction) {
+    LedgerHistory *history = transaction->job->history;
+    Error error = {0};
+    if (!history) return;
+    ledger_history_begin(history);
+    for (size_t i = 0; i < transaction->destination->ledger_count; i++) {
+        const LedgerRow *row = &transaction->destination->ledger[i];
+        if (row->sink == transaction->sink) ledger_history_note(history, &row->file, row->first_row, row->rows);
+    }
+    transaction->destination->judged++;
+    if (ledger_history_judge(history, &error) < 0) fail("%s", error.text);
+}
+
 static SinkResult enter_ledger(Transaction *transaction, ImportFile *file, Error *error) {
-    const LedgerRow entry = {
-        .file = file->id, .first_row = file->first_row, .rows = file->rows, .bytes = file->bytes, .checksum = file->checksum};
+    const LedgerRow entry = {.file = file->id,
+                             .sink = transaction->sink,
+                             .first_row = file->first_row,
+                             .rows = file->rows,
+                             .bytes = file->bytes,
+                             .checksum = file->checksum};
     const LedgerRow *there = find_ledger(transaction->destination, &file->id);
     file->already_imported = there != NULL;
     transaction->destination->found_imported += file->already_imported;
@@ -219,6 +237,7 @@ static SinkResult run(Transaction *transaction, Error *error) {
     ImportJob *job = transaction->job;
     SinkResult result = SINK_DONE;
     uint64_t last = 0;
+    judge_history(transaction);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         expect(job->files[i].first_row > last);
         last = job->files[i].first_row;

@@ -68,6 +68,7 @@ static Gateway gateway;
 static struct Sum {
     uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes,
         backups;
+    uint64_t judged;   /* ledgers that were compared with what waited at a start */
     uint64_t with_ids; /* groups and slices whose ids were compared with their rows */
 } sum;
 
@@ -806,6 +807,7 @@ static void add_up(void) {
         sum.imports += world->destinations[i].imports;
         sum.found_imported += world->destinations[i].found_imported;
         sum.slow_imports += world->destinations[i].slow_imports;
+        sum.judged += world->destinations[i].judged;
     }
     sum.crashes += gateway.crashes;
     sum.changes += gateway.changes;

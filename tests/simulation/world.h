@@ -70,6 +70,7 @@ typedef struct Model {
 
 typedef struct LedgerRow {
     Uuid file;
+    uint32_t sink;
     uint64_t first_row, rows, bytes, checksum;
 } LedgerRow;
 
@@ -88,7 +89,7 @@ typedef struct Destination {
     bool refuses_bad_rows; /* a constraint that somebody added */
     bool down;
     Uuid last_file[SINKS_MAX + 1]; /* imported last, by sink */
-    unsigned imports, found_imported, slow_imports;
+    unsigned imports, found_imported, slow_imports, judged;
 } Destination;
 
 /* Files that wait in a backup: their ids stay in the ledgers. */

@@ -182,6 +182,20 @@ static void add_settled(const Writer *writer, const SinkState *sink, const Write
     job->settled_count = settled_choose(sink->settled, connection, oldest, job->settled, SETTLED_A_JOB_MAX);
 }
 
+/* Until an import succeeds, the ledger at the destination is compared with what waited at the
+ * start. */
+static void give_history(SinkState *sink, LoadJob *job) {
+    LedgerHistory *history = sink->imports->history;
+    if (!history) return;
+    ledger_history_forget_files(history);
+    for (size_t i = 0; i < sink->waiting->count; i++) {
+        const WaitingFile *file = &sink->waiting->items[i];
+        ledger_history_know(history, &file->id, file->first_row + file->rows);
+    }
+    job->history = history;
+    sink->imports->history = NULL;
+}
+
 typedef struct LoadSettled {
     Writer *writer;
     SinkState *sink;
@@ -265,6 +279,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
         return;
     }
     add_settled(writer, sink, connection, job);
+    give_history(sink, job);
     check(!sink->imports->running && !sink->imports->queued_on && !connection->paused);
     sink->imports->running = true;
     sink->imports->begun = writer->log->last_commit;
@@ -325,6 +340,11 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
     writer->imports->in_flight--;
     connection->running--;
     sink->imports->running = false;
+    if (take_job->request.result != SINK_DONE) {
+        ledger_history_free(sink->imports->history);
+        sink->imports->history = take_job->history;
+        take_job->history = NULL;
+    }
     if (take_job->made_table) sink->made_table = writer->now->wall;
     take_job->request.message.next = NULL;
     if (writer->imports->ended) {

@@ -11,6 +11,7 @@ typedef struct SinkImports {
     unsigned failures;    /* imports that failed since one succeeded */
     usec_t failing_since; /* boot: since which its destination takes nothing; 0: it does, as far as is known */
     usec_t paused_until;
+    LedgerHistory *history;             /* what waited at the start, until an import succeeds or a loader has it; NULL: nothing; owned */
     struct WriterConnection *queued_on; /* NULL: in no queue */
     struct SinkState *next_queued;
 } SinkImports;

@@ -321,6 +321,26 @@ static int save_chains(Writer *writer, Error *error) {
     return r;
 }
 
+/* Rows that waited are compared with the ledger of the destination once. Records of brokers have
+ * positions for that. */
+static void remember_waiting(SinkState *sink) {
+    if (sink_ends_any(sink->ends) || (sink->waiting->count == 0 && !sink->open->exists && sink->log->count == 0)) return;
+    LedgerHistory *history = ledger_history_new(sink->totals.next_row);
+    for (size_t i = 0; i < sink->waiting->count; i++) {
+        const WaitingFile *file = &sink->waiting->items[i];
+        if (!file->bridge)
+            ledger_history_add(history, &file->id, file->first_row < sink->settled->backup_row, file->first_row, file->rows,
+                               file->first_time);
+    }
+    const FileRecord *open = &sink->open->file;
+    if (sink->open->exists) ledger_history_add(history, &open->id, false, open->first_row, open->rows, open->first_time);
+    for (size_t i = 0; i < sink->log->count; i++) {
+        const LogRun *run = &sink->log->runs[i];
+        ledger_history_add(history, NULL, false, run->first_row, run->rows, run->first_time);
+    }
+    sink->imports->history = history;
+}
+
 static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
     int r = catalog_next_sink(txn, &recovery->next_sink, error);
@@ -337,6 +357,8 @@ static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     environment_reads(writer->options.environment, false);
     if (r == 0) r = keep_stopped(writer, txn, error);
     if (r < 0) return r;
+    for (size_t i = 0; i < writer->sinks->capacity; i++)
+        if (writer->sinks->items[i]) remember_waiting(writer->sinks->items[i]);
     writer_find_trim(writer);
     return sweep(writer, error);
 }

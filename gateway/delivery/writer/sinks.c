@@ -66,6 +66,7 @@ static void sink_free(SinkState *sink) {
     if (sink->open->exists) open_file_forget(sink->open);
     waiting_deinit(sink->waiting);
     settled_deinit(sink->settled);
+    ledger_history_free(sink->imports->history);
     free(sink);
 }
 
