@@ -28,6 +28,7 @@ typedef struct Usage {
      * (gateway/http/places.c) */
     atomic_int_fast64_t first_heard[USAGE_RANKS][USAGE_LOOPS_MAX];
     atomic_uint connections_of[USAGE_ADDRESS_SLOTS]; /* by hash of the peer's address, all loops */
+    atomic_int_fast64_t turn_longest; /* processor time of the longest turn of a loop while it had a long request; 0: none yet */
     /* writer */
     atomic_bool intake_stopped;     /* the disk budget is reached: 503 for all */
     atomic_bool broken;             /* the writer cannot write: 503 for all until the process ends */

@@ -291,8 +291,24 @@ static bool on_work(void *context) {
     return intake_work(context);
 }
 
+/* A long request must not hold its loop. Without one nothing is measured: the clock is a system
+ * call. */
+static void measure_turn(Intake *intake) {
+    usec_t began = intake->turn_began;
+    intake->turn_began = 0;
+    if (began == 0 && intake->long_count == 0) return;
+    struct timespec used;
+    check(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+    usec_t now = (usec_t)used.tv_sec * USEC_SECOND + used.tv_nsec / 1000;
+    if (intake->long_count > 0) intake->turn_began = now;
+    atomic_int_fast64_t *longest = &intake->options.usage->turn_longest;
+    int_fast64_t before = atomic_load_explicit(longest, memory_order_relaxed);
+    while (began > 0 && now - began > before && !atomic_compare_exchange_weak(longest, &before, now - began)) continue;
+}
+
 static void on_turn(void *context) {
     Intake *intake = context;
+    measure_turn(intake);
     if (intake->parked) intake_post_templates(intake);
     intake_flush(intake);
     if (intake->lost) intake_tell_lost(intake);

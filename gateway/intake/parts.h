@@ -137,6 +137,7 @@ struct Intake {
     bool stalled;
     /* long requests */
     LongCall *long_ready; /* wait for their next slice; the first one is worked on */
+    usec_t turn_began;    /* processor time of the loop's thread; 0: it had no long request then */
     size_t long_count;    /* of these and of those that wait for templates */
     /* draining */
     bool http_drained, drained_told;
