@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/metrics.h"
@@ -287,10 +288,6 @@ static void on_message(void *context, Message *message) {
     }
 }
 
-static bool on_work(void *context) {
-    return intake_work(context);
-}
-
 /* A long request must not hold its loop. Without one nothing is measured: the clock is a system
  * call. */
 static void measure_turn(Intake *intake) {
@@ -306,9 +303,13 @@ static void measure_turn(Intake *intake) {
     while (began > 0 && now - began > before && !atomic_compare_exchange_weak(longest, &before, now - began)) continue;
 }
 
+static bool on_work(void *context) {
+    measure_turn(context); /* once in each turn */
+    return intake_work(context);
+}
+
 static void on_turn(void *context) {
     Intake *intake = context;
-    measure_turn(intake);
     if (intake->parked) intake_post_templates(intake);
     intake_flush(intake);
     if (intake->lost) intake_tell_lost(intake);

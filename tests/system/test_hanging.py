@@ -1,6 +1,7 @@
 """Destinations that hang, are locked or slow: what they may hold up, and what not."""
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -11,6 +12,7 @@ import time
 
 import psycopg2
 import pytest
+from fault_proxy import FaultProxy
 from load import COLUMNS, Sender, assert_exactly_once
 from postgres import Postgres
 from sluice import AT_ONCE, DEADLINE, NEVER, wait_until
@@ -236,3 +238,52 @@ def test_a_stop_while_the_tables_are_locked(gateway_factory):
     for sink in sinks:
         gateway.flush("s", sink)
         assert gateway.rows(f"SELECT n FROM {sink}") == [("x",)]
+
+
+# -- between the gateway and the server -------------------------------------------------------------------------------------
+
+
+def test_a_network_that_is_bad_costs_only_time(gateway_factory, postgres):
+    """Connections are cut, pass little, pass nothing or are refused: other sinks go on, and all rows are there once afterwards."""
+    proxy = FaultProxy(postgres.port, pace=20000)
+    uri = postgres.uri.replace(str(postgres.port), str(proxy.port)) + "?sslmode=disable"
+    config = f"connections: {{warehouse: {{type: postgres, uri: '{uri}'}}}}\n"
+    gateway = gateway_factory(config, arguments=["--import-timeout", "2s"]).start()
+    url = gateway.add_source("load", framing="ndjson")
+    gateway.add_sink("load", "there", COLUMNS, AT_ONCE, connection="warehouse", table="there")
+    gateway.add_sink("load", "here", COLUMNS, AT_ONCE)
+    sent = []
+    try:
+        for mode in ("slow", "hole", "refuse", "pass"):
+            proxy.mode = mode
+            sender = Sender(gateway.intake, url, mode, count=20, batch=5)
+            sender.run()
+            sent += sender.acknowledged
+            assert len(sender.acknowledged) == 20
+            gateway.wait_rows("here", len(sent))
+            proxy.cut()
+        gateway.flush("load", "there")
+        assert_exactly_once(postgres.rows("SELECT n, text FROM there"), sent, [])
+    finally:
+        proxy.close()
+
+
+def test_a_sink_that_always_has_work_starves_no_other(gateway_factory):
+    gateway = gateway_factory(arguments=["--loaders", "1"]).start()
+    busy, quiet = (gateway.add_source(source, framing="ndjson") for source in ("busy", "quiet"))
+    for source in ("busy", "quiet"):
+        gateway.add_sink(source, source, COLUMNS, AT_ONCE)
+    stop = threading.Event()
+    senders = [Sender(gateway.intake, busy, f"b{i}", stop=stop) for i in range(2)]
+    for sender in senders:
+        sender.start()
+    try:
+        for number in range(5):
+            assert gateway.post(quiet, json.dumps({"n": number, "text": "t"})).status == 200
+            gateway.wait_rows("quiet", number + 1)
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join(timeout=DEADLINE)
+    gateway.flush("busy", "busy")
+    assert_exactly_once(gateway.rows("SELECT n, text FROM busy"), [name for sender in senders for name in sender.acknowledged], [])
