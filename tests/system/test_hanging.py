@@ -248,7 +248,7 @@ def test_a_network_that_is_bad_costs_only_time(gateway_factory, postgres):
     proxy = FaultProxy(postgres.port, pace=20000)
     uri = postgres.uri.replace(str(postgres.port), str(proxy.port)) + "?sslmode=disable"
     config = f"connections: {{warehouse: {{type: postgres, uri: '{uri}'}}}}\n"
-    gateway = gateway_factory(config, arguments=["--import-timeout", "2s"]).start()
+    gateway = gateway_factory(config).start()
     url = gateway.add_source("load", framing="ndjson")
     gateway.add_sink("load", "there", COLUMNS, AT_ONCE, connection="warehouse", table="there")
     gateway.add_sink("load", "here", COLUMNS, AT_ONCE)
