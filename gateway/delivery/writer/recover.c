@@ -16,6 +16,7 @@
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/settled.h"
 #include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
