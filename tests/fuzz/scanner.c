@@ -218,6 +218,8 @@ static size_t find_step(const Plain *plain, size_t at, Span text, bool quoted) {
 static size_t find_path(const Plain *plain, Span path) {
     size_t at = 0;
     if (span_equal(path, SPAN("."))) return at;
+    if (path.size && *path.data == '$' && (path.size == 1 || path.data[1] == '.' || path.data[1] == '[')) /* the root, as in JSONPath */
+        (void)fuzz_take(&path, path.size > 1 && path.data[1] == '.' ? 2 : 1);
     Buffer step = {0};
     while (path.size && at != NO_PLACE) {
         buffer_clear(&step);
