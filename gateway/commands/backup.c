@@ -68,10 +68,12 @@ static char *without_slashes(const char *path) {
 }
 
 static char *parent_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *parent;
-    if (!slash) return text_copy(".");
-    check(asprintf(&parent, "%.*s", slash == path ? 1 : (int)(slash - path), path) > 0);
+    char *parent = text_copy(path), *slash = strrchr(parent, '/');
+    if (!slash) {
+        free(parent);
+        return text_copy(".");
+    }
+    slash[slash == parent ? 1 : 0] = '\0';
     return parent;
 }
 

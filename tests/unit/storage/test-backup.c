@@ -122,8 +122,8 @@ static void test_folder(void **state) {
         "{}",
         "{\"backup\":1,\"instance\":\"x\",\"number\":1,\"format\":4,\"files\":[]}",
         "{\"backup\":1,\"instance\":\"01000000-0000-0000-0000-000000000000\",\"number\":1,\"format\":4}",
-        "{\"backup\":1,\"instance\":\"01000000-0000-0000-0000-000000000000\",\"number\":1,\"format\":4,\"files\":[{\"path\":\"../x\","
-        "\"bytes\":1,\"checksum\":\"0000000000000000\"}]}",
+        ("{\"backup\":1,\"instance\":\"01000000-0000-0000-0000-000000000000\",\"number\":1,\"format\":4,\"files\":[{\"path\":\"../x\","
+         "\"bytes\":1,\"checksum\":\"0000000000000000\"}]}"),
     };
     char path[320];
     (void)snprintf(path, sizeof path, "%s/" BACKUP_MANIFEST, folder);

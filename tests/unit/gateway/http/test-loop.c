@@ -513,16 +513,18 @@ static void strangers_may_not_send_on(void **state) {
 
 enum { SENDERS = 60 };
 
+#define FLOOD_PIECE 16384
 typedef struct Flood {
     int fds[SENDERS];
     atomic_bool stop;
     atomic_uint ended;
+    _Atomic useconds_t pause; /* between two pieces: each of them is slower than an honest upload */
 } Flood;
 
 /* Each of them a little at a time, for ever. */
 static void *run_flood(void *context) {
     Flood *flood = context;
-    static char piece[16384];
+    static char piece[FLOOD_PIECE];
     while (!atomic_load(&flood->stop)) {
         for (unsigned i = 0; i < SENDERS; i++) {
             if (flood->fds[i] < 0 || send(flood->fds[i], piece, sizeof piece, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || errno == EAGAIN)
@@ -531,9 +533,16 @@ static void *run_flood(void *context) {
             flood->fds[i] = -1;
             atomic_fetch_add(&flood->ended, 1);
         }
-        usleep(10000);
+        usleep(atomic_load(&flood->pause));
     }
     return NULL;
+}
+
+/* So that a sender is at most a tenth as fast as an upload of `size` bytes that took `took`, however
+ * slow the machine is. */
+static useconds_t flood_pause(usec_t took, size_t size) {
+    usec_t pause = 10 * took * FLOOD_PIECE / (usec_t)size;
+    return (useconds_t)(pause < 10000 ? 10000 : pause > 200000 ? 200000 : pause);
 }
 
 /* Senders who know the secret and never finish: the slowest of them go, and honest uploads pass. */
@@ -547,16 +556,23 @@ static void unfinished_bodies_have_a_budget(void **state) {
         flood.fds[i] = client_connect(gateway);
         client_send(flood.fds[i], "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 13000000\r\n\r\n");
     }
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_flood, &flood), 0);
     size_t size = 7 << 20;
     char *large = malloc(size);
     assert_non_null(large);
     for (size_t i = 0; i < size; i++) large[i] = i % 1000 == 999 ? '\n' : 'x';
+    usec_t begun = now();
+    _cleanup_free_ char *alone = client_request(gateway, "POST", PATH "lines/" FAKE_SECRET, "", large, size);
+    assert_int_equal(status_of(alone), 200);
+    gateway->reject_count = 0;
+    atomic_store(&flood.pause, flood_pause(now() - begun, size));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_flood, &flood), 0);
     unsigned sent = 0, passed = 0;
     for (usec_t end = now() + 20 * USEC_SECOND; now() < end && (sent < 3 || atomic_load(&flood.ended) < SENDERS / 3); sent++) {
+        begun = now();
         _cleanup_free_ char *answer = client_request(gateway, "POST", PATH "lines/" FAKE_SECRET, "", large, size);
         passed += status_of(answer) == 200;
+        atomic_store(&flood.pause, flood_pause(now() - begun, size));
         gateway->reject_count = 0;
     }
     atomic_store(&flood.stop, true);
