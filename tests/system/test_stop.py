@@ -15,9 +15,9 @@ from sluice import AT_ONCE, DEADLINE, NEVER, request, wait_until
 
 pytestmark = pytest.mark.threads
 
-START_STEPS = 15  # of start_list in gateway/app/app.c
-STOP_STEPS = 7  # of stop_list there
-LOADERS_STOP = 4  # the step that stops the loaders
+START_STEPS = 17  # of start_list in gateway/app/app.c
+STOP_STEPS = 8  # of stop_list there
+LOADERS_STOP = 5  # the step that stops the loaders
 SINKS = 4
 
 
