@@ -160,8 +160,9 @@ static void put_append_naming_duplicates(Buffer *out, const SinkTarget *target) 
     buffer_append_text(out, ")) ORDER BY place");
 }
 
-static void put_temporary_table(Buffer *out, const SinkTarget *target) {
-    buffer_append_text(out, "CREATE TEMPORARY TABLE sluice_rows (");
+/* A temporary table for rows as they are sent, to be dropped at COMMIT. */
+static void put_temporary_table(Buffer *out, const SinkTarget *target, const char *name) {
+    buffer_printf(out, "CREATE TEMPORARY TABLE %s (", name);
     put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, sink_target_deletes(target) ? ", deletes) ON COMMIT DROP AS SELECT " : ") ON COMMIT DROP AS SELECT ");
     sql_put_columns(out, target, false);
@@ -257,14 +258,9 @@ static void put_count_unsettled(Buffer *out, const SinkTarget *target) {
 /* A table as the temporary one of the attempts, whose rows have places from 1, and one for what is
  * found. */
 static void put_find_start(Buffer *out, const SinkTarget *target) {
-    buffer_append_text(out, "SAVEPOINT sluice_attempt; CREATE TEMPORARY TABLE sluice_find (");
-    put_numbered(out, target, "", false, ", ");
-    buffer_append_text(out, sink_target_deletes(target) ? ", deletes) ON COMMIT DROP AS SELECT " : ") ON COMMIT DROP AS SELECT ");
-    sql_put_columns(out, target, false);
-    if (sink_target_deletes(target)) buffer_append_text(out, ", NULL::text");
-    buffer_append_text(out, " FROM ");
-    postgres_put_table(out, target);
-    buffer_append_text(out, " WITH NO DATA; ALTER TABLE pg_temp.sluice_find ADD COLUMN place bigserial PRIMARY KEY;"
+    buffer_append_text(out, "SAVEPOINT sluice_attempt; ");
+    put_temporary_table(out, target, "sluice_find");
+    buffer_append_text(out, "; ALTER TABLE pg_temp.sluice_find ADD COLUMN place bigserial PRIMARY KEY;"
                             " CREATE TEMPORARY TABLE sluice_found (place bigint, state text, words text, detail text, column_name text)"
                             " ON COMMIT DROP; COPY pg_temp.sluice_find (");
     put_numbered(out, target, "", false, ", ");
@@ -330,7 +326,7 @@ void postgres_statements_init(PostgresStatements *statements, const SinkTarget *
         buffer_append_text(&statements->start, ") FROM STDIN (FORMAT csv)");
         return;
     }
-    put_temporary_table(&statements->temporary_table, target);
+    put_temporary_table(&statements->temporary_table, target, "sluice_rows");
     /* Outside the savepoint, in the transaction that made the table, TRUNCATE empties it in place;
      * inside it would make new files. */
     buffer_append_text(&statements->start, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
