@@ -162,7 +162,20 @@ def problems_of_stops():
             yield f"{document} has {name}, which stops no bridge in the code"
 
 
-CHECKS = (problems_of_errors, problems_of_metrics, problems_of_routes, problems_of_failpoints, problems_of_stops)
+def problems_of_imports():
+    code = set()
+    for floor in ("sinks", "gateway/delivery", "gateway/sources", "storage"):
+        for path in sorted((ROOT / floor).rglob("*.c")):
+            code |= set(re.findall(r'"([a-z]+[A-Z][A-Za-z]+): ', path.read_text()))
+    section = re.search(r"^## What stops the imports of a sink\n(.*?)(?=^##|\Z)", read("docs/errors.md"), re.M | re.S).group(1)
+    documented = set(re.findall(r"^\| `(\w+)` \|", section, re.M))
+    if len(code) < 4:
+        yield f"only {len(code)} ids of failed imports were found in the code"
+    for name in sorted(code ^ documented):
+        yield f"docs/errors.md and the code differ in what stops imports: {name}"
+
+
+CHECKS = (problems_of_imports, problems_of_errors, problems_of_metrics, problems_of_routes, problems_of_failpoints, problems_of_stops)
 found = [problem for check in CHECKS for problem in check()]
 print("\n".join(found) or "the documents name what the code has")
 sys.exit(1 if found else 0)
