@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import os
+import signal
 import subprocess
 import threading
 import urllib.parse
@@ -102,13 +104,14 @@ def test_a_page_in_chromium_sends_events(gateway_factory, site, tmp_path):
     command = [BROWSER, "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--remote-debugging-port=0"]
     command += [f"--user-data-dir={tmp_path}/profile", f"{site.origin}/"]
     with open(tmp_path / "browser.log", "wb") as log:
-        browser = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # Debian's command is a script that starts the browser: both are in a group of their own.
+        browser = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     try:
         report = wait_until("the page reports", lambda: site.report, 180)
         # The beacon goes its own way: it may arrive after the report.
         rows = wait_until("the events are rows", lambda: len(found := gateway.rows("SELECT k, agent FROM open")) == 3 and dict(found))
     finally:
-        browser.terminate()
+        os.killpg(browser.pid, signal.SIGTERM)
         browser.wait(30)
     assert sorted(rows) == ["beacon", "credentials", "key"]
     assert site.origin in rows["beacon"] and "Chrome" in rows["beacon"]
