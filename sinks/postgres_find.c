@@ -9,21 +9,15 @@
 
 #include "sinks/csv_record.h"
 #include "sinks/postgres_failure.h"
+#include "sinks/table_shape.h"
 
 enum { PLACE, STATE, WORDS, DETAIL, COLUMN };
-
-static bool has_column(const SinkTarget *target, const char *name) {
-    for (size_t i = 0; i < target->column_count; i++) {
-        if (strcmp(target->columns[i].name, name) == 0) return true;
-    }
-    return false;
-}
 
 /* Is the row to blame, and not perhaps the table? */
 static bool is_the_row(const SinkTarget *target, const PGresult *answer, int i) {
     const char *state = PQgetvalue(answer, i, STATE), *column = PQgetvalue(answer, i, COLUMN);
     if (postgres_blame_of(state, NULL) != POSTGRES_BLAME_ROW) return false;
-    return strcmp(state, "23502") != 0 || !column[0] || has_column(target, column);
+    return strcmp(state, "23502") != 0 || !column[0] || sink_target_has_column(target, column);
 }
 
 static const char *reason_of(PostgresFind *find, const PGresult *answer, int i) {

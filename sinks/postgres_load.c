@@ -517,9 +517,7 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
 static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
     const SinkTarget *target = load->target;
     if (strcmp(failure->sqlstate, "23502") != 0 || !failure->column[0]) return SINK_DONE;
-    for (size_t i = 0; i < target->column_count; i++) {
-        if (strcmp(target->columns[i].name, failure->column) == 0) return SINK_DONE;
-    }
+    if (sink_target_has_column(target, failure->column)) return SINK_DONE;
     bool is_ours = false;
     SinkResult result = postgres_table_has_part(load->session, target, failure->schema, failure->table, &is_ours, error);
     if (result != SINK_DONE || !is_ours) return result;

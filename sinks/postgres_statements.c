@@ -273,6 +273,19 @@ static void put_find_start(Buffer *out, const SinkTarget *target) {
  * an error of its own at the end; variables of PL/pgSQL keep their values then.
  */
 static void put_find(Buffer *out, const SinkTarget *target, Buffer *clears) {
+    Buffer statement = {0};
+    if (sink_target_deletes(target)) {
+        put_erase(&statement, target, rows_of_range);
+        buffer_append_text(&statement, "; ");
+    }
+    if (target->table.strategy == STRATEGY_MERGE)
+        put_merge(&statement, target, clears, rows_of_range);
+    else
+        put_append(&statement, target, rows_of_range);
+    if (strstr(buffer_text(&statement), FIND_QUOTE)) { /* a name of the table would end the quotation */
+        buffer_deinit(&statement);
+        return;
+    }
     buffer_append_text(out, "DO " FIND_QUOTE "\n#variable_conflict use_column\n"
                             "DECLARE sluice_rows bigint := (SELECT count(*) FROM pg_temp.sluice_find);"
                             " sluice_low bigint := 1; sluice_high bigint; sluice_window bigint := greatest(1, sluice_rows / 2);"
@@ -282,14 +295,8 @@ static void put_find(Buffer *out, const SinkTarget *target, Buffer *clears) {
                             " sluice_state text; sluice_word text; sluice_detail text; sluice_column text;"
                             " BEGIN BEGIN WHILE sluice_low <= sluice_rows LOOP"
                             " sluice_high := least(sluice_rows, sluice_low + sluice_window - 1); BEGIN ");
-    if (sink_target_deletes(target)) {
-        put_erase(out, target, rows_of_range);
-        buffer_append_text(out, "; ");
-    }
-    if (target->table.strategy == STRATEGY_MERGE)
-        put_merge(out, target, clears, rows_of_range);
-    else
-        put_append(out, target, rows_of_range);
+    buffer_append_span(out, buffer_span(&statement));
+    buffer_deinit(&statement);
     buffer_append_text(out, "; sluice_low := sluice_high + 1;"
                             " sluice_window := CASE WHEN sluice_low <= sluice_bad_end THEN (sluice_bad_end - sluice_low + 2) / 2"
                             " ELSE least(sluice_window * 4, sluice_rows) END;"
@@ -306,10 +313,6 @@ static void put_find(Buffer *out, const SinkTarget *target, Buffer *clears) {
                             " INSERT INTO pg_temp.sluice_found SELECT * FROM unnest(sluice_places, sluice_states, sluice_words,"
                             " sluice_details, sluice_columns); END " FIND_QUOTE ";"
                             " SELECT place, state, words, detail, column_name FROM pg_temp.sluice_found ORDER BY place");
-    /* A name of the table's that ends the quotation. */
-    if (strstr(strstr(buffer_text(out), FIND_QUOTE) + strlen(FIND_QUOTE), FIND_QUOTE) !=
-        strstr(buffer_text(out), "END " FIND_QUOTE) + strlen("END "))
-        buffer_clear(out);
 }
 
 void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct, Buffer *clears) {

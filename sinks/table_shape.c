@@ -241,6 +241,13 @@ bool sink_table_has_key(const SinkTarget *target) {
     return false;
 }
 
+bool sink_target_has_column(const SinkTarget *target, const char *name) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (strcmp(target->columns[i].name, name) == 0) return true;
+    }
+    return false;
+}
+
 bool sink_table_is_all_key(const SinkTarget *target) {
     for (size_t i = 0; i < target->column_count; i++) {
         if (!target->columns[i].primary_key) return false;

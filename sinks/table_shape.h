@@ -95,6 +95,8 @@ void sql_put_identifier(Buffer *out, const char *name);
  * primary key. */
 void sql_put_columns(Buffer *out, const SinkTarget *target, bool keys_only);
 bool sink_table_has_key(const SinkTarget *target);
+/* Does the sink have a column of this name? The names are compared as bytes. */
+bool sink_target_has_column(const SinkTarget *target, const char *name);
 /* Is every column part of the primary key? */
 bool sink_table_is_all_key(const SinkTarget *target);
 /* Returns the index of the column that tells which of two rows with the same key is newer. Returns

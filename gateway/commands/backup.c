@@ -16,12 +16,7 @@
 #include "storage/backup_folder.h"
 #include "storage/data_directory.h"
 #include "storage/missing.h"
-
-static char *path_in(const char *folder, const char *name) {
-    char *path;
-    check(asprintf(&path, "%s/%s", folder, name) > 0);
-    return path;
-}
+#include "storage/names.h"
 
 /* ---- backup ---------------------------------------------------------------------------------- */
 
@@ -97,7 +92,7 @@ static uint64_t count_later(const Restore *restore) {
     if (!open) return 0;
     for (const struct dirent *entry; (entry = readdir(open));) {
         if (entry->d_name[0] == '.') continue;
-        _cleanup_free_ char *path = path_in(parent, entry->d_name);
+        _cleanup_free_ char *path = name_in(parent, entry->d_name);
         BackupManifest other = {0};
         if (backup_manifest_read(path, &other, NULL) < 0) continue;
         later += uuid_equal(&other.instance, &restore->manifest.instance) && other.number > restore->manifest.number;
@@ -124,7 +119,7 @@ static int check_backup(Restore *restore, Error *error) {
 }
 
 static int copy_file(Restore *restore, const BackupFile *file, Error *error) {
-    _cleanup_free_ char *from = path_in(restore->from, file->path), *to = path_in(restore->unique, file->path), *folder = parent_of(to);
+    _cleanup_free_ char *from = name_in(restore->from, file->path), *to = name_in(restore->unique, file->path), *folder = parent_of(to);
     uint64_t bytes, checksum;
     int r = backup_make_folder(folder, error);
     if (r == 0) r = backup_copy_file(from, to, NULL, &bytes, &checksum, error);
@@ -134,12 +129,12 @@ static int copy_file(Restore *restore, const BackupFile *file, Error *error) {
 }
 
 static int copy_folder(Restore *restore, const char *name, Error *error) {
-    _cleanup_free_ char *folder = path_in(restore->from, name), *to = path_in(restore->unique, name);
+    _cleanup_free_ char *folder = name_in(restore->from, name), *to = name_in(restore->unique, name);
     int r = backup_make_folder(to, error);
     DIR *open = r == 0 ? opendir(folder) : NULL;
     if (!open) return r < 0 || errno == ENOENT ? r : error_set(error, -errno, "cannot open \"%s\": %s", folder, strerrordesc_np(errno));
     for (const struct dirent *entry; r == 0 && (entry = readdir(open));) {
-        _cleanup_free_ char *from = path_in(folder, entry->d_name), *copy = path_in(to, entry->d_name);
+        _cleanup_free_ char *from = name_in(folder, entry->d_name), *copy = name_in(to, entry->d_name);
         uint64_t bytes, checksum;
         struct stat info;
         if (lstat(from, &info) < 0 || !S_ISREG(info.st_mode)) continue;
@@ -188,7 +183,7 @@ static int copy_all(Restore *restore, Error *error) {
 }
 
 static int put_in_place(const Restore *restore, Error *error) {
-    _cleanup_free_ char *lock = path_in(restore->unique, "lock"), *parent = parent_of(restore->to);
+    _cleanup_free_ char *lock = name_in(restore->unique, "lock"), *parent = parent_of(restore->to);
     (void)unlink(lock);
     int r = backup_sync_tree(restore->unique, error);
     if (r == 0 && rename(restore->unique, restore->to) < 0)
