@@ -1,4 +1,5 @@
 #include "tests/support/fault-proxy.h"
+#include "tests/support/send-all.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -36,16 +37,6 @@ struct FaultProxy {
     Flow flows[2]; /* from the client, from the server */
     bool committing, reached, ending, is_idle;
 };
-
-static bool send_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
 
 /* 0: more bytes are needed. The first message of a client has no type. */
 static size_t message_size(const Flow *flow, bool from_server, Span data) {

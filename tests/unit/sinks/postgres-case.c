@@ -7,6 +7,7 @@
 /* clang-format on */
 
 #include "tests/unit/sinks/postgres-case.h"
+#include "tests/support/send-all.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -91,16 +92,6 @@ struct CommitRelay {
     Thread thread;
     char uri[200];
 };
-
-static bool send_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
 
 static void *relay_run(void *context) {
     const CommitRelay *relay = context;

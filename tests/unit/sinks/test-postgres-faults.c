@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "sinks/postgres_session.h"
+#include "tests/support/send-all.h"
 #include "tests/unit/sinks/postgres-case.h"
 
 static void terminate_backends(void) {
@@ -157,16 +158,6 @@ typedef struct Relay {
     Thread thread;
     unsigned changed;
 } Relay;
-
-static bool send_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
 
 static void spoil(Relay *relay, char *data, size_t size) {
     static const char name[] = "client_connection_check_interval";
